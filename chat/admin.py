@@ -14,7 +14,10 @@ from accounts.audit import reasons
 from chat.announcements import admin as announcements_admin  # noqa: F401  (Django looks for admin pages only here)
 from chat.models import Conversation, Generation, Message, Preset, TextTool
 from chat.screening import admin as screening_admin  # noqa: F401  (likewise)
-from chat.screening import pattern_admin  # noqa: F401  (likewise)
+from chat.screening import (
+    hit_admin,  # noqa: F401  (likewise)
+    pattern_admin,  # noqa: F401  (likewise)
+)
 from providers.models import ChatModel, Upstream
 from web.editable_lists import EditableList
 from web.large_tables import LargeTable

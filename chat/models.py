@@ -28,8 +28,8 @@ from chat.generations.models import EARLIER_PARTS, MessagePart
 from chat.generations.models import DraftPiece as DraftPiece
 from chat.openai.models import KeptResponse as KeptResponse
 from chat.presets.models import Preset as Preset
+from chat.screening.hits import Hit as Hit
 from chat.screening.models import AllowedPhrase as AllowedPhrase
-from chat.screening.models import Hit as Hit
 from chat.screening.models import ListVersion as ListVersion
 from chat.screening.models import RefusalText as RefusalText
 from chat.screening.models import SensitivePattern as SensitivePattern

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrOrPromise
 
 from accounts.audit import recording
 from accounts.audit.models import REASON_CHARS
@@ -30,8 +31,13 @@ class ReasonForm(forms.Form):
     )
 
 
-def ask(page: ModelAdmin[Any], request: HttpRequest, object_id: str | None) -> HttpResponse | None:
-    """Return a page that asks for a reason; None where none is needed any more."""
+def ask(
+    page: ModelAdmin[Any], request: HttpRequest, object_id: str | None, title: StrOrPromise = ""
+) -> HttpResponse | None:
+    """Return a page that asks for a reason; None where none is needed any more.
+
+    A reason holds for this `object_id`, and `title` is the question.
+    """
     if not settings.AUDIT_REASON:
         return None
     if not page.has_view_permission(request):
@@ -47,6 +53,6 @@ def ask(page: ModelAdmin[Any], request: HttpRequest, object_id: str | None) -> H
         recording.give_reason(given[key][0])
         return None
     recording.skip()
-    title = _("Why do you open this conversation?")
+    title = title or _("Why do you open this conversation?")
     context = {**page.admin_site.each_context(request), "opts": page.opts, "title": title, "form": form}
     return TemplateResponse(request, "admin/reason.html", context)

@@ -71,18 +71,22 @@ def audited(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable
 
 
 def record(request: HttpRequest, action: str, model: type[Model] | None, ids: Iterable[Any], reason: str = "") -> None:
-    """Store a row for each of these objects; without objects, one row."""
+    """Store a row for each of these objects; without objects, one row.
+
+    The reason that staff gave for this request is stored where no other is.
+    """
     wanted = [str(one)[:_ID_CHARS] for one in ids][:MOST_OBJECTS]
     owners = _owners(model, wanted)
     rows: list[dict[str, Any]] = [{"object_id": one, "user_id": owners.get(one)} for one in wanted] or [{}]
+    scope = _scope.get()
     common = {
         **_who(request),
         "action": action[:ACTION_CHARS],
         "object_type": model._meta.label_lower if model else "",
-        "reason": reason[:REASON_CHARS],
+        "reason": (reason or (scope.reason if scope else ""))[:REASON_CHARS],
     }
     AuditEntry.objects.bulk_create([AuditEntry(**common, **row) for row in rows])
-    if scope := _scope.get():
+    if scope:
         scope.is_recorded = True
 
 

@@ -1,28 +1,25 @@
-"""Screening in the admin: words, import and export, trying a text, allowed phrases, hits."""
+"""Screening in the admin: words, import and export, trying a text, allowed phrases."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.core.files.uploadedfile import UploadedFile
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
+from django.urls import URLPattern, path
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from chat.apps import chat
-from chat.models import AllowedPhrase, Hit, SensitiveWord
+from chat.models import AllowedPhrase, SensitiveWord
 from chat.screening import folding, trial, wordlist
 from chat.screening.models import MOST_REPLACEMENT_CHARS, Action, Scope
 from chat.screening.schemas import ImportedWords
 from web.editable_lists import EditableList
-from web.large_tables import LargeTable
-from web.readonly_admin import RecordAdmin
 
 # Bytes of a file uploaded in the admin at most; the REST import takes larger ones.
 MOST_FILE_BYTES = 5 * 2**20
@@ -160,34 +157,3 @@ class AllowedPhraseAdmin(TermAdmin):
     list_display = ("phrase", "created_at")
     search_fields = ("phrase",)
     ordering = ("phrase",)
-
-
-@admin.register(Hit)
-class HitAdmin(RecordAdmin[Hit], LargeTable[Hit]):
-    """Show hits, read-only; the text that contained the word is not stored."""
-
-    list_display = ("created_at", "user", "hit_word", "direction", "hit_generation")
-    list_display_links = None
-    list_filter = ("direction", "created_at")
-    list_select_related = ("user",)
-    exact = ("word_id", "generation")
-    search_help_text = _("A user, or the whole id of a word or a generation.")
-    fields: ClassVar[Any] = ("created_at", "user", "hit_word", "direction", "hit_generation")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Hit]:
-        word = SensitiveWord.objects.filter(pk=OuterRef("word_id")).values("word")
-        return super().get_queryset(request).annotate(word=Subquery(word))
-
-    @admin.display(description=_("word"), ordering="word_id")
-    def hit_word(self, hit: Hit) -> str:
-        text: str | None = hit.word  # type: ignore[attr-defined]
-        if text is None:
-            return f"#{hit.word_id}"
-        return format_html('<a href="{}">{}</a>', reverse("admin:chat_sensitiveword_change", args=[hit.word_id]), text)
-
-    @admin.display(description=_("generation"))
-    def hit_generation(self, hit: Hit) -> str:
-        if hit.generation_id is None:
-            return "–"
-        page = reverse("admin:chat_generation_change", args=[hit.generation_id])
-        return format_html('<a href="{}">{}</a>', page, hit.generation_id)

@@ -1,32 +1,57 @@
 """Storing hits: user, what was found, direction and generation, never the text."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from django.db.models import F
 from django.utils import timezone
 
 from accounts.models import User
 from chat.screening.found import Found
-from chat.screening.models import HITS_KEPT, Hit
+from chat.screening.hits import CATEGORY_CHARS, HITS_KEPT, Hit
+from chat.screening.models import SensitiveWord
 
 # Hits stored for one text at most.
 MOST_HITS = 100
 
 
-def record(user_id: int, generation: str | None, direction: str, found: Collection[Found | int]) -> None:
-    """Store one hit for each finding in a text; numbers are ids of words."""
+def record(
+    user_id: int, generation: str | None, direction: str, found: Collection[Found | int], excerpt: str = ""
+) -> None:
+    """Store one hit for each thing found in a text.
+
+    A number is the id of a word.
+    """
     if not found:
         return  # the usual case: an empty bulk_create costs as much as all of the ledger's work
-    word_ids = {each if isinstance(each, int) else each.id for each in found}
+    whole = {each for each in found if isinstance(each, Found)} | _of_words(
+        each for each in found if isinstance(each, int)
+    )
     Hit.objects.bulk_create(
-        Hit(user_id=user_id, word_id=word_id, direction=direction, generation_id=generation)
-        for word_id in sorted(word_ids)[:MOST_HITS]
+        Hit(
+            user_id=user_id,
+            source=each.source,
+            word_id=each.id,
+            category=each.category[:CATEGORY_CHARS],
+            action=each.action,
+            direction=direction,
+            generation_id=generation,
+            excerpt=excerpt,
+        )
+        for each in sorted(whole)[:MOST_HITS]
     )
 
 
-def record_refusal(user_id: int, found: Collection[Found | int]) -> None:
+def _of_words(ids: Iterable[int]) -> set[Found]:
+    """Return what is known of words, which may have been deleted meanwhile."""
+    missing = set(ids)
+    rows = SensitiveWord.objects.filter(pk__in=missing).values_list("pk", "category", "action") if missing else []
+    known = {Found(Hit.Source.WORD, *row) for row in rows}
+    return known | {Found(Hit.Source.WORD, pk, "", "") for pk in missing - {each.id for each in known}}
+
+
+def record_refusal(user_id: int, found: Collection[Found | int], excerpt: str = "") -> None:
     """Store the hits of a refused prompt; call this after the rollback of its start."""
-    record(user_id, None, Hit.Direction.INPUT, found)
+    record(user_id, None, Hit.Direction.INPUT, found, excerpt)
     count_abuse(user_id)
 
 

@@ -1,11 +1,9 @@
-"""The tables of screening: words, patterns, allowed phrases, refusal texts, the list's version, and hits."""
+"""The tables of screening: words, patterns, allowed phrases, refusal texts, and the list's version."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any, ClassVar
 
-from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
@@ -25,8 +23,6 @@ MOST_KEY_CHARS = MOST_CHARS * 20
 MOST_EXPRESSION_CHARS = 200
 MOST_REPLACEMENT_CHARS = 100
 MOST_REFUSAL_CHARS = 500
-# How long hits are kept: Chinese operators must be able to look back half a year.
-HITS_KEPT = timedelta(days=183)
 
 
 class ListVersion(models.Model):
@@ -330,33 +326,6 @@ class AllowedPhrase(TermModel):
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.CheckConstraint(condition=~models.Q(key=""), name="phrase_can_be_seen")
         ]
-
-
-class Hit(models.Model):
-    """Record that a word was found in a user's text, once per word and text."""
-
-    class Direction(models.TextChoices):
-        INPUT = "input", _("prompt")
-        OUTPUT = "output", _("answer")
-
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.CASCADE, related_name="screening_hits", verbose_name=_("user")
-    )
-    # A number, not a relation, because a hit outlives its word.
-    word_id = models.BigIntegerField(_("word"))
-    direction = models.CharField(_("where"), max_length=6, choices=Direction.choices)
-    # None for a prompt that was refused.
-    generation = models.ForeignKey(
-        "chat.Generation", models.SET_NULL, null=True, related_name="screening_hits", verbose_name=_("generation")
-    )
-    created_at = models.DateTimeField(_("time"), default=timezone.now, db_index=True)
-
-    class Meta:
-        verbose_name = _("hit")
-        verbose_name_plural = _("hits")
-
-    def __str__(self) -> str:
-        return f"{self.word_id} {self.direction}"
 
 
 def _publish_change(action: str, **_values: Any) -> None:
