@@ -42,6 +42,7 @@ class ChatConfig(AppConfig):
         self.generations = service.Generations(
             self.words, quotas_app().hints, drain, process, broker, redis, routing, self.decodings
         )
+        providers_app().alerts.watch(self.generations.moderation.source())
         self.keyed_calls = keyed.KeyedCalls(broker, process)
         self.channels = hub.Channels(broker, redis)
         self.payment_demo = payment_demo.PaymentDemo()

@@ -58,6 +58,12 @@ class ContentBlocked(Refusal):
         super().__init__(_in_language(*texts, self.text) if texts else None)
 
 
+class NotModerated(ServiceUnavailable):
+    """The moderation service is away, and the operator wants no prompt to pass without it."""
+
+    text = _("Prompts cannot be checked at the moment. Please try again shortly; nothing was sent or charged.")
+
+
 class Conflict(Refusal):
     code, status = "conflict", 409
     text = _("This Idempotency-Key was used for another request.")

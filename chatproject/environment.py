@@ -144,6 +144,13 @@ class Environment(BaseModel):
     MAX_BODY_MIB: Annotated[int, Field(ge=1, le=1_024)] = 20
     TITLE_MODEL: str | None = None
     MAX_ATTACHMENT_MIB: Annotated[int, Field(ge=1, le=60)] = 10
+    MODERATION_URL: types.WebUrl | None = None
+    MODERATION_KEY: types.Secret = None
+    MODERATION_MODEL: str = "omni-moderation-latest"
+    MODERATION_TIMEOUT: Annotated[float, Field(gt=0, le=60)] = 3
+    MODERATION_ON_FAILURE: Literal["open", "closed"] | None = None
+    MODERATION_ACTION: Literal["block", "flag"] = "block"
+    MODERATION_CATEGORIES: types.CategoryRules = ()
     METRICS_TOKEN: types.Secret = None
     ALERT_EMAILS: types.MailAddresses = ()
     ALERT_WEBHOOKS: types.Webhooks = ()
@@ -166,6 +173,8 @@ class Environment(BaseModel):
             mail_from_url(self.EMAIL_URL.get_secret_value())
         if self.ALERT_EMAILS and not self.EMAIL_URL:
             raise ValueError("ALERT_EMAILS: mails need EMAIL_URL")
+        if self.MODERATION_URL and not self.MODERATION_ON_FAILURE:
+            raise ValueError("MODERATION_ON_FAILURE: open or closed, needed with MODERATION_URL")
         if self.WORKERS > 1 and not self.REDIS_URL:
             raise ValueError(f"WORKERS: {self.WORKERS} workers need REDIS_URL to share channels and limits")
         return self

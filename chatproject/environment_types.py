@@ -165,6 +165,18 @@ def _offered_model(value: str) -> tuple[str, str]:
     return slug.strip(), upstream_name.strip() or slug.strip()
 
 
+def _category_rule(value: str) -> tuple[str, tuple[str, float | None]]:
+    name, _equals, rule = value.rpartition("=")
+    action, at, score = rule.partition("@")
+    try:
+        least = float(score) if at else None
+    except ValueError:
+        least = -1
+    if not name or action not in {"block", "flag"} or not 0 <= (least or 0) <= 1:
+        raise ValueError("not a list of category=block or category=flag, with a score from 0 to 1 after an @ if wanted")
+    return name.strip(), (action, least)
+
+
 def _redis_url(value: SecretStr) -> SecretStr:
     expected = "not a redis://host:port/number URL"
     parts = split_url(value.get_secret_value(), expected)
@@ -187,6 +199,9 @@ RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 FernetKeys = Annotated[tuple[Annotated[SecretStr, AfterValidator(_fernet_key)], ...], BeforeValidator(_secrets)]
 VendorKeys = Annotated[tuple[Annotated[SecretStr, AfterValidator(_vendor_key)], ...], BeforeValidator(_secrets)]
 MailAddresses = Annotated[tuple[Annotated[str, BeforeValidator(_mail_address)], ...], Commas]
+CategoryRules = Annotated[
+    tuple[Annotated[tuple[str, tuple[str, float | None]], BeforeValidator(_category_rule)], ...], Commas
+]
 Webhooks = Annotated[tuple[Annotated[SecretStr, AfterValidator(_webhook)], ...], BeforeValidator(_secrets)]
 Percent = Annotated[int, Field(ge=1, le=100)]
 OfferedModels = Annotated[

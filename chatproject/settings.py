@@ -76,6 +76,17 @@ ATTACHMENT_PATHS = frozenset({"/api/attachments/"})
 MAX_IMPORT_BYTES = 32 * 2**20
 IMPORT_PATHS = frozenset({"/api/import/", "/api/admin/sensitive-words/import/", "/admin/chat/sensitiveword/import/"})
 
+# The service that judges prompts (chat/generations/moderation.py); empty: there is none.
+MODERATION_URL, MODERATION_MODEL, MODERATION_TIMEOUT = (
+    ENV.MODERATION_URL or "",
+    ENV.MODERATION_MODEL,
+    ENV.MODERATION_TIMEOUT,
+)
+MODERATION_KEY = ENV.MODERATION_KEY.get_secret_value() if ENV.MODERATION_KEY else ""
+MODERATION_ON_FAILURE, MODERATION_ACTION = ENV.MODERATION_ON_FAILURE, ENV.MODERATION_ACTION
+# What to do with each category, and from which score on; None: where the service flags it.
+MODERATION_CATEGORIES: dict[str, tuple[str, float | None]] = dict(ENV.MODERATION_CATEGORIES)
+
 # Upstreams: the four time limits, in seconds
 UPSTREAM_CONNECT_SECONDS, UPSTREAM_FIRST_SECONDS = ENV.UPSTREAM_CONNECT_SECONDS, ENV.UPSTREAM_FIRST_SECONDS
 UPSTREAM_IDLE_SECONDS, UPSTREAM_TOTAL_SECONDS = ENV.UPSTREAM_IDLE_SECONDS, ENV.UPSTREAM_TOTAL_SECONDS

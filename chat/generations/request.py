@@ -111,12 +111,15 @@ class Precheck:
     """Facts about a request that are known before a database thread decides.
 
     `wait_seconds`: its user started too many calls of /v1. `screened`: its texts, when they are large.
-    `attached`: the texts of its attachments.
+    `attached`: what words found in its attachments; `attached_text`: their texts, for the moderation service.
+    `moderated`: what that service found.
     """
 
     wait_seconds: float = 0.0
     screened: ScreenedCall | None = None
     attached: Screened | None = None
+    attached_text: str = ""
+    moderated: Screened | None = None
 
 
 NO_PRECHECK = Precheck()

@@ -24,7 +24,7 @@ from chat.events.log import Log
 from chat.events.offsets import Offsets
 from chat.events.redis import Outbox
 from chat.events.sink import Sink
-from chat.generations import drafts, left_drafts, remote
+from chat.generations import drafts, left_drafts, moderation, remote
 from chat.generations.call_rate import CallRate
 from chat.generations.drafts import Draft
 from chat.generations.pace import Pace
@@ -39,6 +39,7 @@ from chat.screening import incoming
 from chat.screening.live import LiveWords
 from providers.routing import Attempts, Routing
 from providers.snapshot import NoUsableRoute
+from providers.wire.base import EMBEDDINGS
 from quotas.hints import QuotaHints
 from runtime import database
 from runtime.process import ServingProcess
@@ -68,6 +69,7 @@ class Generations:
         self._words, self._hints, self._process, self._redis, self._routing = words, hints, process, redis, routing
         self._call_rate = CallRate(redis)
         self._titles = Titles(routing, words)
+        self.moderation = moderation.Moderation()
         # Not a database thread: on SQLite there is only one, and megabytes of text would block all queries for seconds.
         self._large_calls = ThreadPoolExecutor(1, thread_name_prefix="large-calls")
         # Prompts with attachments start one by one for each user, so that the limits of active generations hold before
@@ -114,6 +116,12 @@ class Generations:
             return known or await self._started(request, sink, precheck)
 
     async def _started(self, request: GenerationRequest, sink: Sink | None, precheck: Precheck) -> Started:
+        # Embeddings are lists of numbers, which tell a user nothing.
+        if settings.MODERATION_URL and EMBEDDINGS not in request.extras:
+            texts = await database.run(self._admission.before_moderation, request, precheck)
+            if isinstance(texts, Started):
+                return texts
+            precheck = replace(precheck, attached_text="", moderated=await self.moderation.screen(texts))
         seems_exhausted = request.model and await self._hints.exhausted(request.user_id, request.model)
         started = await database.run(self._admission.refuse_early, request, precheck) if seems_exhausted else None
         if started is None:
@@ -152,13 +160,14 @@ class Generations:
 
     async def _screened_attachments(self, request: GenerationRequest) -> Precheck:
         words = (await database.run(self._words.for_user, request.user_id)).current
-        if words.incoming.empty:
+        if words.incoming.empty and not settings.MODERATION_URL:
             return NO_PRECHECK
         loop = asyncio.get_running_loop()
         async with self._screening:
             texts = await database.run(prompts.texts_of, request.user_id, request.attachments)
             found = await loop.run_in_executor(self._large_calls, incoming.screen, words.incoming, *texts)
-        return Precheck(attached=replace(found, texts=()))
+        text = "\n\n".join(found.texts)[: moderation.MOST_CHARS + 1] if settings.MODERATION_URL else ""
+        return Precheck(attached=replace(found, texts=()), attached_text=text)
 
     def _run(self, started: Started, attempts: Attempts, sink: Sink | None, *, hides_reasoning: bool) -> None:
         """Run in a detached task, so that the run keeps nothing of the request."""
@@ -304,4 +313,5 @@ class Generations:
                         await self.wait()
         finally:
             await self._titles.stop()
+            await self.moderation.aclose()
             await self._routing.aclose()

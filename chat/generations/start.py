@@ -2,7 +2,7 @@
 
 from concurrent.futures import Executor
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
@@ -12,13 +12,14 @@ from django.utils import timezone
 
 from accounts import guests, token_limits
 from accounts.models import queue_writes
-from chat import storage, text_tools
+from chat import text_tools
 from chat.attachments import prompts
-from chat.attachments.prompts import NONE_ATTACHED, Attached
+from chat.attachments.prompts import Attached
 from chat.errors import Conflict, ContentBlocked, ConversationBlocked, Draining, PromptTooLong, StorageFull
 from chat.generations import attaching, continuation, masking, prompt
 from chat.generations.load import check_load
 from chat.generations.request import NO_PRECHECK, GenerationRequest, Precheck, Started
+from chat.generations.target import Target, has_room
 from chat.models import TITLE_CHARS, Conversation, Generation, Hit, Message, new_generation_id
 from chat.screening import audit, incoming
 from chat.screening.incoming import Screened, ScreenedCall
@@ -40,18 +41,6 @@ from web.refusals import NotAuthenticated, NotFound, TooManyRequests
 
 Messages = tuple[PromptMessage, ...]
 Parameters = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A request's model and place: conversation, question to regenerate for, message to continue."""
-
-    config: ModelConfig
-    conversation: Conversation | None = None
-    parent_id: int | None = None
-    question: Message | None = None
-    continued: Message | None = None
-    attached: Attached = NONE_ATTACHED
 
 
 class Admission:
@@ -90,6 +79,27 @@ class Admission:
         found = self._before_words(request, self._checked_size_and_model(request), precheck)
         return Started(found) if isinstance(found, Generation) else None
 
+    def before_moderation(self, request: GenerationRequest, precheck: Precheck) -> Started | str:
+        """Raise a refusal that comes before the words, else return the texts to moderate.
+
+        They are the new texts as the upstream gets them, and empty where a word refuses the request anyway. A known key
+        returns its generation.
+        """
+        target = self._before_words(request, self._checked_size_and_model(request), precheck)
+        if isinstance(target, Generation):
+            return Started(target)
+        call = precheck.screened
+        screened = (
+            call.new if call else masking.screen_new(self._words.for_user(request.user_id).current.incoming, request)
+        )
+        is_refused = screened.together_with(precheck.attached).blocked
+        if is_refused or (target.conversation and target.conversation.blocked):
+            return ""
+        # Another completion of a prompt that came before there was a service.
+        question = target.question.content if target.question else ""
+        texts = (request.standing if request.kept else "", *screened.texts, question, precheck.attached_text)
+        return "\n\n".join(filter(None, texts))
+
     def start(self, request: GenerationRequest, precheck: Precheck = NO_PRECHECK) -> Started:
         """Store a generation with its reservation, or raise the first refusal of the ladder.
 
@@ -114,7 +124,7 @@ class Admission:
         words = self._words.for_user(request.user_id)
         call, lexicon = precheck.screened, words.current.incoming
         screened = call.new if call else masking.screen_new(lexicon, request)
-        screened = screened.together_with(precheck.attached)
+        screened = screened.together_with(precheck.attached).together_with(precheck.moderated)
         try:
             with nullcontext() if exhausted else transaction.atomic():
                 if not exhausted:
@@ -125,7 +135,7 @@ class Admission:
                     return Started(target)
                 _check_words(target, screened, words)
                 incoming.refuse_tokens(lexicon, request.extras)
-                if not _has_room(request, target, screened, reads_only=bool(exhausted)):
+                if not has_room(request, target, screened, reads_only=bool(exhausted)):
                     raise StorageFull
                 if exhausted:
                     raise exhausted
@@ -332,27 +342,6 @@ def _turns(target: Target, branch: list[Message], attached: Attached | None = No
         takes_images=attaching.takes_images(target.config),
         context_tokens=target.config.context_tokens,
     )
-
-
-def _has_room(request: GenerationRequest, target: Target, screened: Screened, *, reads_only: bool) -> bool:
-    """Count the texts to be stored, and return whether there is room."""
-    size = _stored_size(request, target, screened) if request.kept else 0
-    return not request.kept or (storage.has_room if reads_only else storage.take)(request.user_id, size)
-
-
-def _stored_size(request: GenerationRequest, target: Target, screened: Screened) -> int:
-    """Return the bytes of what a kept request stores before its completion."""
-    if request.continues is not None:
-        return 0
-    if request.regenerate is not None:
-        return storage.ROW_BYTES
-    prompt_text, system_prompt = screened.texts
-    size = 2 * storage.ROW_BYTES + storage.size_of(prompt_text)
-    if target.conversation is None:
-        return size + storage.ROW_BYTES + storage.size_of(prompt_text[:TITLE_CHARS], system_prompt)
-    if request.system_prompt is None:
-        return size
-    return size + storage.size_of(system_prompt) - storage.size_of(target.conversation.system_prompt)
 
 
 def _check_words(target: Target, screened: Screened, words: UserWords) -> None:

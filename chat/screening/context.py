@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy
 
 from chat.apps import chat
 from chat.models import Generation, Hit, SensitivePattern, SensitiveWord
-from chat.screening.lexicon import MASK
+from chat.screening.edits import MASK
 
 # Characters shown on each side of what was found.
 SHOWN_CHARS = 400

@@ -87,7 +87,7 @@ def sources() -> list[Source]:
     """Return what this package looks at."""
     return [
         Source((Kind.KEY_DEAD, Kind.BALANCE_EMPTY), of_keys, 5.0),
-        Source((Kind.CIRCUIT_OPEN,), of_circuits, 5.0),
+        Source((Kind.CIRCUIT_OPEN,), of_circuits, 5.0, prefix="circuit "),
         Source((Kind.DISK_NEARLY_FULL,), of_disk, 30.0, everywhere=True, prefix=f"{host()} "),
     ]
 

@@ -22,6 +22,10 @@ def headline(alert: Alert) -> str:
             return _("Key %(key)s of %(upstream)s is dead: %(reason)s") % details
         case Kind.BALANCE_EMPTY:
             return _("The balance behind key %(key)s of %(upstream)s is empty: %(reason)s") % details
+        case Kind.CIRCUIT_OPEN if details.get("policy") == "open":
+            return _("The moderation service fails, and prompts pass without it: %(reason)s") % details
+        case Kind.CIRCUIT_OPEN if details.get("policy"):
+            return _("The moderation service fails, and prompts are refused: %(reason)s") % details
         case Kind.CIRCUIT_OPEN:
             return _("Upstream %(upstream)s fails and is left out: %(reason)s") % details
         case Kind.DISK_NEARLY_FULL:
