@@ -13,7 +13,7 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.models import EmailAddress
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
-from allauth.socialaccount.models import SocialLogin
+from allauth.socialaccount.models import SocialApp, SocialLogin
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
@@ -23,8 +23,9 @@ from django.http import HttpRequest
 from django.shortcuts import redirect
 from django.utils.translation import gettext_lazy as _
 
-from accounts import addresses, age, claims, invites, limits, links, mail_domains, recent_login, terms, usernames
+from accounts import age, claims, invites, limits, links, mail_domains, recent_login, terms, usernames
 from accounts.models import UsedAddress, User
+from accounts.wechat import browsers, union
 
 log = structlog.get_logger("accounts")
 
@@ -142,10 +143,19 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         # The form has the statement about the age.
         return not settings.SIGNUP_MIN_AGE and bool(super().is_auto_signup_allowed(request, sociallogin))
 
+    def list_apps(
+        self, request: HttpRequest | None, provider: str | None = None, client_id: str | None = None
+    ) -> list[SocialApp]:
+        # Without a provider, all are wanted for a page that offers them.
+        found = super().list_apps(request, provider=provider, client_id=client_id)
+        return browsers.fitting(found, request, offered=provider is None)
+
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
-        if request.user.is_authenticated:  # to be linked to this account, so it never counts as new later
-            account = sociallogin.account
-            UsedAddress.objects.note(request.user.pk, addresses.login_digest(account.provider, account.uid))
+        # Linked to this account, it never counts as new later.
+        user = request.user if request.user.is_authenticated else union.join(request, sociallogin)
+        if user:
+            for digest in union.digests(sociallogin.account):
+                UsedAddress.objects.note(user.pk, digest)
 
 
 @contextmanager

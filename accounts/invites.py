@@ -8,6 +8,7 @@ from django.urls import reverse
 from accounts import addresses, links
 from accounts.models import SignupCode, UsedAddress, User
 from accounts.signup_codes import CODE_CHARS
+from accounts.wechat import union
 from quotas import invitations
 
 # The cookie with the code of an invitation link, and the seconds that it lives.
@@ -79,8 +80,9 @@ def record_invitation(user: User, login: SocialAccount | None = None) -> None:
     """
     digests = [addresses.email_digest(user.email)] if user.email else []
     if login:
-        digests.append(addresses.login_digest(login.provider, login.uid))
-        UsedAddress.objects.note(user.pk, digests[-1])
+        for digest in union.digests(login):
+            UsedAddress.objects.note(user.pk, digest)
+            digests.append(digest)
     if user.signup_code is not None:
         if not SignupCode.objects.take(user.signup_code.pk):
             raise UsedUpError

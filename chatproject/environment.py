@@ -110,6 +110,8 @@ class Environment(BaseModel):
     REQUIRE_VERIFIED_EMAIL: bool | None = None
     WECHAT_APP_ID: str | None = None
     WECHAT_APP_SECRET: types.Secret = None
+    WECHAT_OFFICIAL_APP_ID: str | None = None
+    WECHAT_OFFICIAL_APP_SECRET: types.Secret = None
     OIDC_ISSUER: types.WebUrl | None = None
     OIDC_CLIENT_ID: str | None = None
     OIDC_CLIENT_SECRET: types.Secret = None

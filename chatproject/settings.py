@@ -6,14 +6,13 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import django_stubs_ext
 from cryptography.fernet import Fernet
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
-from chatproject import __version__, environment
+from chatproject import __version__, environment, social_logins
 from providers.wire import webhooks
 from runtime.database_url import database_from_url, sqlite_database
 
@@ -135,7 +134,7 @@ INSTALLED_APPS = [
     "allauth.socialaccount.providers.github",
     "allauth.socialaccount.providers.google",
     "allauth.socialaccount.providers.openid_connect",
-    "allauth.socialaccount.providers.weixin",
+    "accounts.wechat",
     "allauth.mfa",
     "allauth.usersessions",
     "corsheaders",
@@ -297,30 +296,9 @@ ACCOUNT_RATE_LIMITS = {
 }
 ACCOUNT_FORMS = {"add_email": "accounts.address_form.AddressForm"}
 SOCIALACCOUNT_EMAIL_REQUIRED = False
-SOCIALACCOUNT_PROVIDERS: dict[str, dict[str, Any]] = {
-    provider: {"APPS": [{"client_id": client_id, "secret": secret.get_secret_value()}]}
-    for provider, client_id, secret in (
-        ("weixin", ENV.WECHAT_APP_ID, ENV.WECHAT_APP_SECRET),
-        ("github", ENV.GITHUB_CLIENT_ID, ENV.GITHUB_CLIENT_SECRET),
-        ("google", ENV.GOOGLE_CLIENT_ID, ENV.GOOGLE_CLIENT_SECRET),
-    )
-    if client_id and secret
-}
+SOCIALACCOUNT_PROVIDERS = social_logins.providers(ENV)
 # The claim whose names become groups of the user at each login; empty: groups are given here only.
 OIDC_GROUPS_CLAIM = ENV.OIDC_GROUPS_CLAIM or ""
-if ENV.OIDC_ISSUER:
-    SOCIALACCOUNT_PROVIDERS["openid_connect"] = {
-        "OAUTH_PKCE_ENABLED": True,
-        "APPS": [
-            {
-                "provider_id": "oidc",
-                "name": ENV.OIDC_NAME,
-                "client_id": ENV.OIDC_CLIENT_ID,
-                "secret": ENV.OIDC_CLIENT_SECRET.get_secret_value() if ENV.OIDC_CLIENT_SECRET else "",
-                "settings": {"server_url": ENV.OIDC_ISSUER.rstrip("/")},
-            }
-        ],
-    }
 if ENV.EMAIL_URL:
     globals().update(environment.mail_from_url(ENV.EMAIL_URL.get_secret_value()))
 else:
@@ -369,15 +347,6 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = max(MAX_BODY_BYTES, MAX_BODY_MIB * 2**20)
 # Uploaded files stay in memory, where the ASGI application has put them already, and never reach the disk.
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
 FILE_UPLOAD_MAX_MEMORY_SIZE = max(MAX_IMPORT_BYTES, (MAX_ATTACHMENT_MIB + 1) * 2**20)
-# Browsers also apply form-action to the redirect after a form, and a social login starts with a form.
-_SOCIAL_HOSTS = {
-    "weixin": "https://open.weixin.qq.com",
-    "github": "https://github.com",
-    "google": "https://accounts.google.com",
-}
-if ENV.OIDC_ISSUER:
-    # Its login page is on the issuer's own host.
-    _SOCIAL_HOSTS["openid_connect"] = "{0.scheme}://{0.netloc}".format(urlsplit(ENV.OIDC_ISSUER))
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
@@ -389,7 +358,8 @@ CONTENT_SECURITY_POLICY = {
         "manifest-src": [SELF],
         "worker-src": [SELF],
         "frame-src": [SELF],
-        "form-action": [SELF, *(_SOCIAL_HOSTS[provider] for provider in SOCIALACCOUNT_PROVIDERS)],
+        # Browsers also apply it to the redirect after a form, and a social login starts with a form.
+        "form-action": [SELF, *social_logins.hosts(ENV)],
         "frame-ancestors": [NONE],
         "base-uri": [NONE],
     }

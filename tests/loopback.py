@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
+from urllib.parse import parse_qsl
 
 
 @dataclass
@@ -225,7 +226,9 @@ async def _read_request(reader: asyncio.StreamReader) -> Recorded:
     method, path, _ = head[0].split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Recorded(method, path, headers, json.loads(body) if body else {}, time.monotonic())
+    is_form = headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    fields = dict(parse_qsl(body.decode())) if is_form else json.loads(body or b"{}")
+    return Recorded(method, path, headers, fields, time.monotonic())
 
 
 def _head(status: int, headers: dict[str, str]) -> bytes:

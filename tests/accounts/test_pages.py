@@ -214,7 +214,7 @@ class FakeWeChat:
     """The two responses of WeChat: a token, then a profile without an address, as `text/plain`."""
 
     status_code = 200
-    content = b""
+    content = '{"openid":"wx-1","nickname":"小明"}'.encode()
 
     def __enter__(self) -> "FakeWeChat":
         return self
@@ -229,7 +229,7 @@ class FakeWeChat:
     def raise_for_status(self) -> None: ...
 
     def json(self) -> dict[str, str]:
-        return {"access_token": "t", "openid": "wx-1", "nickname": "小明".encode().decode("latin-1")}
+        return {"access_token": "t", "openid": "wx-1"}
 
 
 @pytest.fixture
