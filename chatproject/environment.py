@@ -146,6 +146,7 @@ class Environment(BaseModel):
     MAX_BODY_MIB: Annotated[int, Field(ge=1, le=1_024)] = 20
     TITLE_MODEL: str | None = None
     MAX_ATTACHMENT_MIB: Annotated[int, Field(ge=1, le=60)] = 10
+    HIT_EXCERPT_CHARS: Annotated[int, Field(ge=0, le=1_000)] = 0
     MODERATION_URL: types.WebUrl | None = None
     MODERATION_KEY: types.Secret = None
     MODERATION_MODEL: str = "omni-moderation-latest"
@@ -176,7 +177,7 @@ class Environment(BaseModel):
         if self.ALERT_EMAILS and not self.EMAIL_URL:
             raise ValueError("ALERT_EMAILS: mails need EMAIL_URL")
         if self.MODERATION_URL and not self.MODERATION_ON_FAILURE:
-            raise ValueError("MODERATION_ON_FAILURE: open or closed, needed with MODERATION_URL")
+            raise ValueError("MODERATION_URL: needs MODERATION_ON_FAILURE, open or closed")
         if self.WORKERS > 1 and not self.REDIS_URL:
             raise ValueError(f"WORKERS: {self.WORKERS} workers need REDIS_URL to share channels and limits")
         return self

@@ -75,6 +75,8 @@ ATTACHMENT_PATHS = frozenset({"/api/attachments/"})
 MAX_IMPORT_BYTES = 32 * 2**20
 IMPORT_PATHS = frozenset({"/api/import/", "/api/admin/sensitive-words/import/", "/admin/chat/sensitiveword/import/"})
 
+# Characters that a hit keeps of a prompt that was refused; 0: none.
+HIT_EXCERPT_CHARS = ENV.HIT_EXCERPT_CHARS
 # The service that judges prompts (chat/generations/moderation.py); empty: there is none.
 MODERATION_URL, MODERATION_MODEL, MODERATION_TIMEOUT = (
     ENV.MODERATION_URL or "",

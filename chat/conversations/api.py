@@ -101,10 +101,10 @@ class OneConversation(APIView):
 def screened(user_id: int, values: dict[str, Any]) -> dict[str, Any]:
     """Screen a change of texts; refuse it if a word or pattern in it blocks."""
     names = [name for name, value in values.items() if isinstance(value, str)]
-    words = chat().words.for_user(user_id).current
-    screened = incoming.screen(words.incoming, *(values[name] for name in names))
+    words, texts = chat().words.for_user(user_id).current, [values[name] for name in names]
+    screened = incoming.screen(words.incoming, *texts)
     if screened.blocked:
-        audit.record_refusal(user_id, screened.hits)
+        audit.record_refusal(user_id, screened.hits, audit.excerpt(screened.hits, words.incoming, texts))
         raise ContentBlocked(words.texts.get(screened.category))
     audit.record(user_id, None, Hit.Direction.INPUT, screened.hits)
     return {**values, **dict(zip(names, screened.texts, strict=True))}

@@ -151,7 +151,9 @@ class Admission:
                 built = _built_prompt(request, target.config, row, turns, screened)
         except ContentBlocked:
             if not exhausted:
-                audit.record_refusal(request.user_id, screened.hits)  # not before the transaction is rolled back
+                # Not before the transaction is rolled back.
+                kept = audit.excerpt(screened.hits, lexicon, (request.prompt, request.system_prompt or ""))
+                audit.record_refusal(request.user_id, screened.hits, kept)
             raise
         attempts = self._attempts(request, target.config, row_id, *built, call, lexicon)
         return Started(row, reservation, attempts, seam, words)

@@ -1,15 +1,22 @@
-"""Storing hits: user, what was found, direction and generation, never the text."""
+"""Storing hits: user, what was found, direction and generation.
 
-from collections.abc import Collection, Iterable
+A text is stored with them only if it was refused and the operator wants that.
+"""
 
+from collections.abc import Collection, Iterable, Sequence
+
+from django.conf import settings
 from django.db.models import F
 from django.utils import timezone
 
 from accounts.models import User
 from chat.screening.found import Found
 from chat.screening.hits import CATEGORY_CHARS, HITS_KEPT, Hit
+from chat.screening.lexicon import Lexicon
 from chat.screening.models import SensitiveWord
 
+# Characters of a refused prompt that are searched for the place of its excerpt.
+SEARCHED_CHARS = 200_000
 # Hits stored for one text at most.
 MOST_HITS = 100
 
@@ -53,6 +60,23 @@ def record_refusal(user_id: int, found: Collection[Found | int], excerpt: str = 
     """Store the hits of a refused prompt; call this after the rollback of its start."""
     record(user_id, None, Hit.Direction.INPUT, found, excerpt)
     count_abuse(user_id)
+
+
+def excerpt(found: Collection[Found | int], lexicon: Lexicon, texts: Sequence[str]) -> str:
+    """Return up to HIT_EXCERPT_CHARS characters around what blocks a prompt.
+
+    Its hits keep them. There are none by default, and where something in an attachment blocks.
+    """
+    most = settings.HIT_EXCERPT_CHARS
+    if not most:
+        return ""
+    for text in texts:
+        for match in lexicon.find(text[:SEARCHED_CHARS]):
+            if match.term.blocks:
+                start = max(0, (match.start + match.end + 1 - most) // 2)
+                return text[start : start + most]
+    is_judged = any(isinstance(each, Found) and each.source == Hit.Source.SERVICE for each in found)
+    return next(filter(str.strip, texts), "")[:most] if is_judged else ""
 
 
 def count_abuse(user_id: int) -> None:

@@ -60,6 +60,17 @@ BAD = [
     ("SITE_LEGAL_NUMBER", "x" * 41),
     ("SITE_CONTACT", "javascript:alert(1)"),
     ("TERMS_URL", "somewhere"),
+    ("HIT_EXCERPT_CHARS", "1001"),
+    ("MODERATION_URL", "somewhere"),
+    ("MODERATION_URL", "https://without.the.policy.example.org/v1"),
+    ("MODERATION_TIMEOUT", "0"),
+    ("MODERATION_TIMEOUT", "61"),
+    ("MODERATION_ON_FAILURE", "perhaps"),
+    ("MODERATION_ACTION", "mask"),
+    *(
+        ("MODERATION_CATEGORIES", rule)
+        for rule in ("violence", "=block", "a=mask", "a=flag@", "a=flag@2", "a=flag@nan")
+    ),
     ("OPENAI_API_KEYS", "sk-first sk-second"),
     ("OPENAI_API_KEYS", "sk-first\nsk-second"),
     ("OPENAI_BASE_URL", "http://host:port/v1"),

@@ -205,6 +205,22 @@ def test_the_place_of_a_hit(admin: Client, asker: User) -> None:
     assert "The text is no longer kept." in shown(admin.get(context(masked)))
 
 
+def test_what_is_kept_of_a_refused_prompt(admin: Client, asker: User, settings: Any) -> None:
+    """A hit keeps nothing of a refused prompt, or as many characters around the word as the operator wants."""
+    SensitiveWord.objects.create(word="walnuts")
+    for kept in (0, 30):
+        settings.HIT_EXCERPT_CHARS = kept
+        with pytest.raises(ContentBlocked):
+            begin(asker, f"{'before ' * 9}walnuts{' after' * 9}")
+    first, second = Hit.objects.order_by("pk").values_list("excerpt", flat=True)
+    assert (first, second) == ("", "fore before walnuts after afte")
+    assert "fore before <mark>walnuts</mark> after" in shown(admin.get(context(Hit.objects.latest("pk"))))
+    settings.HIT_EXCERPT_CHARS = 5
+    with pytest.raises(ContentBlocked):
+        begin(asker, "walnuts")
+    assert Hit.objects.latest("pk").excerpt == "alnut"
+
+
 def test_the_account_of_a_reviewer_can_be_deleted(carol: User, alice: User) -> None:
     """Hits keep their verdict when the account of the reviewer is deleted."""
     audit.record(alice.pk, None, "input", [Found("word", 1)])
