@@ -68,9 +68,10 @@ class Moderation:
             log.warning("moderation failed", reason=failure.reason, policy=settings.MODERATION_ON_FAILURE)
             return self._without()
         found = _found(judgement)
-        blocks = any(each.action == "block" for each in found)
-        MODERATIONS.labels("blocked" if blocks else "flagged" if found else "passed").inc()
-        return Screened((), found, blocks)
+        blocking = sorted(each.category for each in found if each.action == "block")
+        MODERATIONS.labels("blocked" if blocking else "flagged" if found else "passed").inc()
+        # Staff may have written a text of refusals for the category.
+        return Screened((), found, bool(blocking), next(iter(blocking), ""))
 
     async def aclose(self) -> None:
         if self._service is not None:

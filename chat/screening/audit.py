@@ -3,7 +3,7 @@
 A text is stored with them only if it was refused and the operator wants that.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from django.conf import settings
 from django.db.models import F
@@ -13,7 +13,6 @@ from accounts.models import User
 from chat.screening.found import Found
 from chat.screening.hits import CATEGORY_CHARS, HITS_KEPT, Hit
 from chat.screening.lexicon import Lexicon
-from chat.screening.models import SensitiveWord
 
 # Characters of a refused prompt that are searched for the place of its excerpt.
 SEARCHED_CHARS = 200_000
@@ -21,18 +20,10 @@ SEARCHED_CHARS = 200_000
 MOST_HITS = 100
 
 
-def record(
-    user_id: int, generation: str | None, direction: str, found: Collection[Found | int], excerpt: str = ""
-) -> None:
-    """Store one hit for each thing found in a text.
-
-    A number is the id of a word.
-    """
+def record(user_id: int, generation: str | None, direction: str, found: Collection[Found], excerpt: str = "") -> None:
+    """Store one hit for each finding in a text."""
     if not found:
         return  # the usual case: an empty bulk_create costs as much as all of the ledger's work
-    whole = {each for each in found if isinstance(each, Found)} | _of_words(
-        each for each in found if isinstance(each, int)
-    )
     Hit.objects.bulk_create(
         Hit(
             user_id=user_id,
@@ -44,25 +35,17 @@ def record(
             generation_id=generation,
             excerpt=excerpt,
         )
-        for each in sorted(whole)[:MOST_HITS]
+        for each in sorted(set(found))[:MOST_HITS]
     )
 
 
-def _of_words(ids: Iterable[int]) -> set[Found]:
-    """Return what is known of words, which may have been deleted meanwhile."""
-    missing = set(ids)
-    rows = SensitiveWord.objects.filter(pk__in=missing).values_list("pk", "category", "action") if missing else []
-    known = {Found(Hit.Source.WORD, *row) for row in rows}
-    return known | {Found(Hit.Source.WORD, pk, "", "") for pk in missing - {each.id for each in known}}
-
-
-def record_refusal(user_id: int, found: Collection[Found | int], excerpt: str = "") -> None:
+def record_refusal(user_id: int, found: Collection[Found], excerpt: str = "") -> None:
     """Store the hits of a refused prompt; call this after the rollback of its start."""
     record(user_id, None, Hit.Direction.INPUT, found, excerpt)
     count_abuse(user_id)
 
 
-def excerpt(found: Collection[Found | int], lexicon: Lexicon, texts: Sequence[str]) -> str:
+def excerpt(found: Collection[Found], lexicon: Lexicon, texts: Sequence[str]) -> str:
     """Return up to HIT_EXCERPT_CHARS characters around what blocks a prompt.
 
     Its hits keep them. There are none by default, and where something in an attachment blocks.
@@ -75,7 +58,7 @@ def excerpt(found: Collection[Found | int], lexicon: Lexicon, texts: Sequence[st
             if match.term.blocks:
                 start = max(0, (match.start + match.end + 1 - most) // 2)
                 return text[start : start + most]
-    is_judged = any(isinstance(each, Found) and each.source == Hit.Source.SERVICE for each in found)
+    is_judged = any(each.source == Hit.Source.SERVICE for each in found)
     return next(filter(str.strip, texts), "")[:most] if is_judged else ""
 
 

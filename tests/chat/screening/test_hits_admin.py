@@ -9,7 +9,7 @@ from django.urls import reverse
 from accounts.models import AuditEntry, User
 from chat.errors import ContentBlocked
 from chat.generations.request import GenerationRequest
-from chat.models import Generation, Hit, Message, SensitiveWord
+from chat.models import Generation, Hit, Message, SensitivePattern, SensitiveWord
 from chat.screening import audit, hit_admin
 from chat.screening.found import Found
 from quotas.setup import ensure_defaults
@@ -71,7 +71,7 @@ def test_a_hit_says_what_was_found_and_done(asker: User) -> None:
 def test_hits_are_read_only(admin: Client, alice: User) -> None:
     """The list shows user, and the word while it exists; hits cannot be added, changed or deleted."""
     kept = SensitiveWord.objects.create(word="walnuts")
-    audit.record_refusal(alice.pk, {kept.pk, 4711})
+    audit.record_refusal(alice.pk, [Found("word", kept.pk), Found("word", 4711)])
     listing = shown(admin.get(LIST, {"q": "alice"}))
     assert f'<a href="{reverse("admin:chat_sensitiveword_change", args=[kept.pk])}">walnuts</a>' in listing
     assert "#4711" in listing
@@ -164,7 +164,7 @@ def test_each_look_at_a_text_is_in_the_audit(admin: Client, asker: User, setting
     settings.AUDIT_REASON = True
     begin(asker, f"{'before ' * 90}<b>walnuts</b>{' after' * 90}")
     word = SensitiveWord.objects.create(word="walnuts", action="mask")
-    audit.record(asker.pk, Generation.objects.get().pk, "input", {word.pk})
+    audit.record(asker.pk, Generation.objects.get().pk, "input", [Found("word", word.pk)])
     hit = Hit.objects.get()
     assert "walnuts" not in shown(admin.get(context(hit)))
     assert actions() == []
@@ -193,13 +193,19 @@ def test_the_place_of_a_hit(admin: Client, asker: User) -> None:
     Message.objects.filter(pk=row.message_id).update(content="You may have some ")
     Generation.objects.update(status="completed", charge={})
     SensitiveWord.objects.update(action="block")
-    audit.record(asker.pk, row.id, "output", {word.pk})
+    audit.record(asker.pk, row.id, "output", [Found("word", word.pk)])
     blocked = Hit.objects.latest("pk")
     assert ">You may have some </blockquote>" in shown(admin.get(context(blocked)))
     with pytest.raises(ContentBlocked):
         begin(asker, "walnuts")
     refused = Hit.objects.latest("pk")
     assert "The text of refused prompts is not kept." in shown(admin.get(context(refused)))
+    SensitivePattern.objects.create(title="Phones", kind="phone", action="flag")
+    called = begin(asker, "Call 13812345678 now")
+    flagged = Hit.objects.latest("pk")
+    assert ">Call <mark>13812345678</mark> now</blockquote>" in shown(admin.get(context(flagged)))
+    assert ">Phones</a>" in shown(admin.get(LIST, {"source__exact": "pattern"}))
+    assert (flagged.source, flagged.action, flagged.generation_id) == ("pattern", "flag", called.id)
     assert row.conversation
     row.conversation.delete()
     assert "The text is no longer kept." in shown(admin.get(context(masked)))

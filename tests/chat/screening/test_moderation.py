@@ -39,7 +39,8 @@ async def checks(service: FakeModeration) -> AsyncIterator[Moderation]:
 
 async def test_what_is_found(service: FakeModeration, checks: Moderation) -> None:
     """A flagged text blocks by default; the service gets key, model and text over one connection."""
-    assert await checks.screen("Sharpen the knife") == moderation.Screened((), frozenset({VIOLENCE}), blocked=True)
+    expected = moderation.Screened((), frozenset({VIOLENCE}), blocked=True, category="violence")
+    assert await checks.screen("Sharpen the knife") == expected
     assert await checks.screen("Good morning") == moderation.Screened(())
     first = service.requests[0]
     assert (first.key, first.body) == (

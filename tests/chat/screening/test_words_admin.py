@@ -13,6 +13,7 @@ from chat.apps import chat
 from chat.models import AllowedPhrase, Hit, SensitiveWord
 from chat.screening import admin as words_admin
 from chat.screening import audit
+from chat.screening.found import Found
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -170,7 +171,7 @@ def test_try_a_text(admin: Client) -> None:
 
 def test_a_user_with_hits_can_be_deleted(admin: Client, alice: Any) -> None:
     """Hits do not prevent deleting their user."""
-    audit.record_refusal(alice.pk, {1})
+    audit.record_refusal(alice.pk, {Found("word", 1)})
     deleting = reverse("admin:accounts_user_delete", args=[alice.pk])
     assert "walnuts" not in shown(admin.get(deleting))
     assert admin.post(deleting, {"post": "yes"}).status_code == 302
@@ -190,7 +191,7 @@ def test_permissions(client: Client, name: str) -> None:
 def test_lists_are_made_of_few_queries(admin: Client, alice: Any, django_assert_max_num_queries: Any) -> None:
     """The number of queries for a list does not grow with its rows."""
     SensitiveWord.objects.bulk_create(SensitiveWord(word=f"w{number}", key=f"w{number}") for number in range(50))
-    audit.record(alice.pk, None, "input", range(50))
+    audit.record(alice.pk, None, "input", [Found("word", number) for number in range(50)])
     for name in ("sensitiveword", "allowedphrase", "hit"):
         assert site.is_registered({"sensitiveword": SensitiveWord, "allowedphrase": AllowedPhrase, "hit": Hit}[name])
         with django_assert_max_num_queries(12):
