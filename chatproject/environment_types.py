@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from providers.wire import webhooks
 from providers.wire.net.hosts import canonical
+from runtime import redis_urls
 from runtime.database_url import split_url
 from web import colours, logo
 
@@ -178,10 +179,7 @@ def _category_rule(value: str) -> tuple[str, tuple[str, float | None]]:
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
-    expected = "not a redis://host:port/number URL"
-    parts = split_url(value.get_secret_value(), expected)
-    if parts.port == 0 or parts.scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError(expected)
+    redis_urls.parse(value.get_secret_value())
     return value
 
 

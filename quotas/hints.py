@@ -87,7 +87,7 @@ class QuotaHints:
     async def read(self, user_id: int) -> dict[int, Figures]:
         """Return today's figures by quota id; empty without a counter that is fresh."""
         now = timezone.now()
-        value = await self._ask(lambda redis: redis.get(key(user_id, now)))
+        value = await self._ask(lambda redis: redis.get(self._key(user_id, now)))
         try:
             counter = _JSON.validate_json(value or b"")
         except ValidationError:
@@ -102,11 +102,11 @@ class QuotaHints:
     def store(self, user_id: int, figures: Mapping[int, Figures], read_at: datetime) -> None:
         """Store the ledger's figures of `read_at`, unless a counter or recent change is there."""
         value = _JSON.dump_json(Counter(int(read_at.timestamp()), dict(figures)))
-        self._send(lambda redis: redis.set(key(user_id, read_at), value, nx=True, ex=TRUSTED_SECONDS))
+        self._send(lambda redis: redis.set(self._key(user_id, read_at), value, nx=True, ex=TRUSTED_SECONDS))
 
     def changed(self, user_id: int) -> None:
         """Delete the user's counter after a committed change, and keep it away a moment."""
-        self._send(lambda redis: redis.set(key(user_id, timezone.now()), b"", ex=CHANGED_SECONDS))
+        self._send(lambda redis: redis.set(self._key(user_id, timezone.now()), b"", ex=CHANGED_SECONDS))
 
     async def sent(self) -> None:
         """Return when Redis has replied to all commands of database threads, or is away.
@@ -127,13 +127,16 @@ class QuotaHints:
             self._pending.add(pending)
             pending.add_done_callback(self._pending.discard)
 
+    def _key(self, user_id: int, now: datetime) -> str:
+        return key(self._redis.tag(user_id), now)
+
     async def _ask(self, command: Callable[[Redis], Awaitable[Any]]) -> Any:
         return await self._redis.ask(lambda redis: _tolerate(command(redis)), None)
 
 
-def key(user_id: int, now: datetime) -> str:
-    """Return the counter's name in Redis."""
-    return f"rivulet:quota:{user_id}:{days.day_of(now)}"
+def key(user: int | str, now: datetime) -> str:
+    """Return the counter's name in Redis, for a user's id or its tag."""
+    return f"rivulet:quota:{user}:{days.day_of(now)}"
 
 
 def _may_wait() -> bool:

@@ -7,22 +7,31 @@ so a limit lets through its full number of attempts in every process; no user is
 from functools import partialmethod
 from typing import Any
 
+import redis
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.locmem import LocMemCache
 from django_redis.cache import RedisCache
+from django_redis.pool import ConnectionFactory
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from runtime.apps import runtime
-from runtime.redis_clients import REPLY_SECONDS
+from runtime.redis_cluster import BlockingClusterClient
+
+
+class Connections(ConnectionFactory):  # type: ignore[misc]
+    """Gives django-redis the client that all threads of the process share."""
+
+    def connect(self, url: str) -> redis.Redis:
+        return runtime().redis.for_threads()
+
+    def disconnect(self, connection: redis.Redis) -> None:
+        connection.close()
+
 
 _OPTIONS = {
-    "SOCKET_CONNECT_TIMEOUT": REPLY_SECONDS,
-    "SOCKET_TIMEOUT": REPLY_SECONDS,
-    # All threads share one connection, so that a process has few in total; a caller waits `timeout` seconds for it.
-    "CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool",
-    "CONNECTION_POOL_KWARGS": {"max_connections": 1, "timeout": REPLY_SECONDS},
+    "CONNECTION_FACTORY": "runtime.cache.Connections",
     # JSON instead of pickle: reading a value from Redis must not create Python objects.
     "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
 }
@@ -33,7 +42,8 @@ class FallbackCache(BaseCache):
 
     def __init__(self, location: str, params: dict[str, Any]) -> None:
         super().__init__(params)
-        self._shared = RedisCache(location, {**params, "OPTIONS": _OPTIONS})
+        # A list, because django-redis would cut the URL of a cluster at its commas.
+        self._shared = RedisCache([location], {**params, "OPTIONS": _OPTIONS})
         self._local = LocMemCache("fallback", {**params, "OPTIONS": {"MAX_ENTRIES": 100_000}})
 
     def _call(self, method: str, *arguments: Any, **options: Any) -> Any:
@@ -64,5 +74,9 @@ class FallbackCache(BaseCache):
         """
         self._local.clear()
         if runtime().redis.may_ask():
-            self._shared.delete_pattern("*")
+            pattern = self._shared.client.make_pattern("*")
+            client = runtime().redis.for_threads()
+            for server in client.primaries() if isinstance(client, BlockingClusterClient) else [client]:
+                for key in server.scan_iter(match=pattern):
+                    server.delete(key)
             runtime().redis.succeeded()

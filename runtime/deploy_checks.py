@@ -13,13 +13,15 @@ from django.db import DatabaseError, connection
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from runtime import schema
+from runtime import redis_urls, schema
 from runtime.apps import runtime
 from runtime.copies.backup import SECRET_FILES
 from runtime.copies.postgresql import is_pooled
 
 # The oldest PostgreSQL with which the product is tested, as `server_version` counts.
 OLDEST_POSTGRESQL = 140_000
+# The oldest Redis whose clusters have sharded publish and subscribe.
+OLDEST_CLUSTER = 7
 # Settings that bound how long a statement, a wait and a silent transaction take; behind a pooler the role has them.
 ROLE_LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 # Bytes of free disk below which a warning is due.
@@ -127,16 +129,22 @@ def _redis() -> Iterator[Finding]:
         yield Finding("ok", "REDIS_URL", "unset, which is right for one process")
         return
     try:
-        found = asyncio.run(_redis_version())
+        version = asyncio.run(_redis_version())
     except (RedisError, OSError, TimeoutError) as error:
         yield Finding("error", "REDIS_URL", f"Redis does not reply ({type(error).__name__})")
         return
-    yield Finding("ok", "REDIS_URL", f"Redis or Valkey {found}")
+    kind = redis_urls.parse(settings.REDIS_URL).kind
+    found = f"Redis or Valkey {version}" + {"sentinel": ", found by sentinels", "cluster": ", a cluster"}.get(kind, "")
+    if kind == "cluster" and int(version.partition(".")[0]) < OLDEST_CLUSTER:
+        yield Finding("error", "REDIS_URL", f"{found}; one of Redis {OLDEST_CLUSTER} or Valkey is required")
+    else:
+        yield Finding("ok", "REDIS_URL", found)
 
 
 async def _redis_version() -> str:
     client: Redis = runtime().redis.connect()
     try:
+        await client.ping()  # all primaries of a cluster
         return str((await client.info("server"))["redis_version"])
     finally:
         await client.aclose()

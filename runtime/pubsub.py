@@ -2,11 +2,13 @@
 
 A message may be lost or delivered twice, so subscribers read the state itself from the database or an event log.
 Subscribers of the publishing process are called at once, those of other processes through Redis. One connection per
-process receives for all its subscribers. Without Redis, messages stay in the process.
+process, on a cluster one to each primary, receives for all its subscribers. Without Redis, messages stay in the
+process.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
@@ -17,6 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from runtime.redis_clients import RedisClients
+from runtime.subscriptions import Subscriptions, subscriptions
 from runtime.tasks import TaskSet
 
 log = structlog.get_logger("runtime")
@@ -145,13 +148,14 @@ class Broker:
                 # No socket timeout, because redis-py's uses `wait_for`, which can swallow a cancellation. redis-py does
                 # not reconnect either: both tasks would, and one of the two connections would never be closed.
                 client = self._redis.connect(1, socket_timeout=None, retry=Retry(NoBackoff(), 0, supported_errors=()))
-                async with client, client.pubsub() as connection:
+                async with client, AsyncExitStack() as stack:
                     async with asyncio.timeout(SILENCE_SECONDS):
-                        await connection.subscribe(PREFIX)  # redis-py cannot read a connection without a subscription
+                        receiving = await stack.enter_async_context(subscriptions(client, PREFIX))
                     disconnected = False
-                    async with asyncio.TaskGroup() as both:
-                        both.create_task(self._receive(connection))
-                        both.create_task(self._follow_topics(connection))
+                    async with asyncio.TaskGroup() as tasks:
+                        for connection in receiving.connections:
+                            tasks.create_task(self._receive(receiving, connection))
+                        tasks.create_task(self._follow_topics(receiving))
             except* (RedisError, OSError, TimeoutError) as errors:
                 if not disconnected:
                     error = type(errors.exceptions[0]).__name__
@@ -161,20 +165,20 @@ class Broker:
                 log.exception("pubsub failed, reconnecting")
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _follow_topics(self, connection: PubSub) -> None:
-        """Keep the connection subscribed to exactly the topics that have subscribers here."""
+    async def _follow_topics(self, receiving: Subscriptions) -> None:
+        """Keep the connections subscribed to exactly the topics that have subscribers here."""
         subscribed: set[str] = set()
         while True:
             self._topics_changed.clear()
             wanted = set(self._subscribers)
             if added := wanted - subscribed:
-                await connection.subscribe(*(PREFIX + topic for topic in added))
+                await receiving.subscribe([PREFIX + topic for topic in added])
             if removed := subscribed - wanted:
-                await connection.unsubscribe(*(PREFIX + topic for topic in removed))
+                await receiving.unsubscribe([PREFIX + topic for topic in removed])
             subscribed = wanted
             await self._topics_changed.wait()
 
-    async def _receive(self, connection: PubSub) -> None:
+    async def _receive(self, receiving: Subscriptions, connection: PubSub) -> None:
         silences = 0
         while True:
             message = await connection.get_message(timeout=SILENCE_SECONDS)
@@ -184,10 +188,12 @@ class Broker:
             if message is None:
                 await connection.ping()
             else:
+                receiving.check(connection, message)
                 self._handle(message)
 
     def _handle(self, message: dict[str, Any]) -> None:
-        kind, data = message["type"], message["data"]
-        if kind == "subscribe" or (kind == "message" and not data.startswith(self._sender)):
+        begins = message["type"] in {"subscribe", "ssubscribe"}
+        data = message["data"]
+        if begins or (message["type"] in {"message", "smessage"} and not data.startswith(self._sender)):
             topic = message["channel"].decode().removeprefix(PREFIX)
-            self._deliver(topic, MISSED if kind == "subscribe" else data[len(self._sender) :])
+            self._deliver(topic, MISSED if begins else data[len(self._sender) :])

@@ -1,5 +1,6 @@
 """Redis for all packages: one small connection pool with a circuit breaker.
 
+On a cluster there is one pool for each node.
 Redis never decides anything here: each caller passes the value that holds without a reply. A caller that needs a
 blocking connection (a stream reader) opens its own with `connect`. After a failure no caller uses Redis until a timer
 has reached it again.
@@ -12,11 +13,15 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
+import redis
 import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
+from runtime import redis_sentinel, redis_urls
 from runtime.process import ServingProcess
+from runtime.redis_cluster import BlockingClusterClient, ClusterClient
+from runtime.redis_slots import Slots
 
 T = TypeVar("T")
 
@@ -31,12 +36,13 @@ AWAY_SECONDS = 3.0
 # Seconds between two attempts of the timer to reach Redis after a failure.
 PROBE_SECONDS = 1.0
 
+_TIMEOUTS = {"socket_connect_timeout": REPLY_SECONDS, "socket_timeout": REPLY_SECONDS}
+
 
 class RedisClients:
     """Connections to Redis of one process, and whether Redis replied to the last command."""
 
     def __init__(self, url: str, process: ServingProcess) -> None:
-        # Empty: there is no Redis, and every command returns its default.
         self.url = url
         self._process = process
         self._client: tuple[asyncio.AbstractEventLoop, Redis] | None = None
@@ -45,12 +51,61 @@ class RedisClients:
         # Threads without a serving loop take turns: each runs its own loop, and there is one shared client.
         self._thread_turn = threading.Lock()
 
+    @property
+    def url(self) -> str:
+        """REDIS_URL; empty: there is no Redis, and every command returns its default."""
+        return self._url
+
+    @url.setter
+    def url(self, url: str) -> None:
+        self._url, self._parsed = url, redis_urls.parse(url or "redis://")
+        # What one client of this process learns about nodes and sentinels holds for all of them.
+        self._slots, self._sentinels = Slots(self._parsed.addresses), redis_sentinel.Sentinels(self._parsed)
+        self._for_threads: redis.Redis | None = None
+
+    def tag(self, name: object) -> str:
+        """Return the part of a key that alone decides on its slot in a cluster.
+
+        On other servers it is the name as it is, which earlier releases use too.
+        """
+        return f"{{{name}}}" if self._parsed.kind == "cluster" else str(name)
+
     def connect(self, connections: int = CONNECTIONS, **options: object) -> Redis:
-        """Return a client with its own connections, for the caller to close; `options` are redis-py's."""
-        bounds = {"socket_connect_timeout": REPLY_SECONDS, "socket_timeout": REPLY_SECONDS, **options}
-        return Redis.from_pool(
-            BlockingConnectionPool.from_url(self.url, max_connections=connections, timeout=REPLY_SECONDS, **bounds)
-        )
+        """Return a client with its own connections, for the caller to close; `options` are redis-py's.
+
+        On a cluster it has as many connections to each node.
+        """
+        bounds: dict[str, Any] = {"max_connections": connections, "timeout": REPLY_SECONDS, **_TIMEOUTS, **options}
+
+        def connect_to(url: str) -> Redis:
+            return Redis.from_pool(BlockingConnectionPool.from_url(url, **bounds))
+
+        if self._parsed.kind == "cluster":
+            return ClusterClient(self._slots, lambda node: connect_to(self._parsed.server(node)))
+        if self._parsed.kind == "sentinel":
+            return Redis.from_pool(redis_sentinel.pool(self._sentinels, **bounds))
+        return connect_to(self.url)
+
+    def for_threads(self) -> redis.Redis:
+        """Return the client that all threads share.
+
+        It has one connection, for which a thread waits `REPLY_SECONDS`.
+        """
+        if self._for_threads is None:
+            self._for_threads = self._connect_for_threads()
+        return self._for_threads
+
+    def _connect_for_threads(self) -> redis.Redis:
+        bounds: dict[str, Any] = {"max_connections": 1, "timeout": REPLY_SECONDS, **_TIMEOUTS}
+
+        def connect_to(url: str) -> redis.Redis:
+            return redis.Redis.from_pool(redis.BlockingConnectionPool.from_url(url, **bounds))
+
+        if self._parsed.kind == "cluster":
+            return BlockingClusterClient(self._slots, lambda node: connect_to(self._parsed.server(node)))
+        if self._parsed.kind == "sentinel":
+            return redis.Redis.from_pool(redis_sentinel.blocking_pool(self._sentinels, **bounds))
+        return connect_to(self.url)
 
     async def ask(self, command: Callable[[Redis], Awaitable[T]], default: T) -> T:
         """Return the reply of Redis, or `default` when there is none in time."""
@@ -140,5 +195,5 @@ class RedisClients:
             await client[1].aclose()
 
 
-async def ping(redis: Redis) -> bool:
-    return bool(await redis.ping())
+async def ping(client: Redis) -> bool:
+    return bool(await client.ping())

@@ -90,11 +90,20 @@ class Redis:
     def start(self) -> None:
         """Start it and wait until it accepts connections."""
         log = Path(self._directory.name, "log")
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        command = [str(self.program()), *options, "--dir", self._directory.name]
+        command = [str(self.program()), *self.options(), "--dir", self._directory.name]
         with log.open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output)
         _await(lambda: socket.create_connection(("127.0.0.1", self.port), 1).close(), self._process, log)
+
+    def options(self) -> list[str]:
+        """Return its command line, but for its folder."""
+        return ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+
+    def kill(self) -> None:
+        """Kill it with SIGKILL."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
 
     def stop(self) -> None:
         """Stop it; what it held is lost."""

@@ -52,7 +52,7 @@ class CallRate:
     async def _take(self, who: str, limit: int) -> float:
         if not limit:
             return 0.0
-        wait_ms = await self._redis.ask(lambda redis: _take(redis, who, limit), None)
+        wait_ms = await self._redis.ask(lambda redis: _take(redis, self._redis.tag(who), limit), None)
         return (self._take_here(who, limit) if wait_ms is None else wait_ms) / 1000
 
     def _take_here(self, who: str, limit: int) -> float:
