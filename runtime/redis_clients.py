@@ -49,7 +49,7 @@ class RedisClients:
         # Until this time on the monotonic clock no caller uses Redis; 0 while Redis replies.
         self._away_until = 0.0
         # Threads without a serving loop take turns: each runs its own loop, and there is one shared client.
-        self._thread_turn = threading.Lock()
+        self._thread_turn, self._thread_lock = threading.Lock(), threading.Lock()
 
     @property
     def url(self) -> str:
@@ -91,9 +91,10 @@ class RedisClients:
 
         It has one connection, for which a thread waits `REPLY_SECONDS`.
         """
-        if self._for_threads is None:
-            self._for_threads = self._connect_for_threads()
-        return self._for_threads
+        with self._thread_lock:
+            if self._for_threads is None:
+                self._for_threads = self._connect_for_threads()
+            return self._for_threads
 
     def _connect_for_threads(self) -> redis.Redis:
         bounds: dict[str, Any] = {"max_connections": 1, "timeout": REPLY_SECONDS, **_TIMEOUTS}

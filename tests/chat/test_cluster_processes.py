@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+import redis
 
 from tests.chat.pushes import Reader, new_key
 from tests.chat.test_push import finish, publish
@@ -17,6 +18,8 @@ from tests.upstreams import FakeOpenAI
 pytestmark = pytest.mark.server
 
 LIMIT = 3
+# Connections of a process to each node, whatever the number of readers.
+MOST_CONNECTIONS = 5
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,9 @@ def test_read_and_stopped_at_the_other_process(pair: Pair) -> None:
     assert time.monotonic() - began > 1
     assert "reset" not in {event.name for event in events}
     assert events == alice.follow(generation)
+    for node in pair.cluster.nodes:
+        with redis.Redis(port=node.port) as client:
+            assert 0 < len(client.client_list()) - 1 <= 2 * MOST_CONNECTIONS
     running = alice.ask("Hello", "steady")["id"]
     assert there.stop(running)["finish_reason"] == "cancelled"
 

@@ -1,6 +1,8 @@
 """A real Redis Cluster of three nodes: commands, cache, notifications; slots that move, a node that is killed."""
 
 import asyncio
+import os
+import signal
 import uuid
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any
@@ -21,6 +23,7 @@ from tests.runtime.test_pubsub import soon, subscribe
 
 pytestmark = pytest.mark.server
 
+SOAK = os.environ.get("SOAK") == "1"
 KEYS = [f"key{number}" for number in range(100)]
 
 
@@ -208,3 +211,52 @@ async def lose_a_node(cluster: RedisCluster) -> None:
     assert await soon(received) == MISSED
     await broker.aclose()
     await clients.aclose()
+
+
+@pytest.fixture(scope="module")
+def replicated() -> Iterator[RedisCluster]:
+    """A cluster whose primaries have a replica each: six processes."""
+    _need(RedisCluster)
+    if not SOAK:
+        pytest.skip("with SOAK=1 only")
+    with RedisCluster(replicas=1) as running:
+        yield running
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_replica_takes_over(replicated: RedisCluster, fault: int) -> None:
+    """A primary that is killed or frozen is replaced: commands and messages use the new one within five seconds."""
+    clients = RedisClients(replicated.url, runtime().process)
+    broker, other = (Broker(clients, uuid.uuid4().hex) for _process in range(2))
+    received, _unsubscribe = subscribe(broker, "topic")
+    assert await soon(received) == MISSED
+    node = replicated.owner(PREFIX + "topic")
+    node.signal(fault)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    assert await clients.ask(lambda client: client.get(PREFIX + "topic"), b"away") == b"away"
+    assert loop.time() - began < 2
+    survivor = next(one for one in replicated.nodes if one is not node)
+    await asyncio.to_thread(until, lambda: primary_of(survivor, PREFIX + "topic") != node.port)
+    promoted = loop.time()
+    async with asyncio.timeout(30):
+        while not await clients.ask(ping, False):
+            await clients.probe()
+        assert await clients.ask(lambda client: client.get(PREFIX + "topic"), b"away") is None
+        assert await soon(received) == MISSED
+    assert loop.time() - promoted < 5
+    assert await other.publish("topic", b"from the new primary")
+    assert await soon(received) == b"from the new primary"
+    await broker.aclose()
+    await clients.aclose()
+    node.signal(signal.SIGCONT)
+    if fault == signal.SIGKILL:
+        node.start()
+    await asyncio.to_thread(until, lambda: all(replicated.is_sound(one) for one in replicated.nodes))
+
+
+def primary_of(node: ClusterNode, key: str) -> int:
+    """Return the port of the primary that has a key, as a node sees it."""
+    with redis.Redis(port=node.port) as client:
+        slots = client.execute_command("CLUSTER SLOTS")
+    return next(primary[1] for first, last, primary, *_replicas in slots if first <= slot_of(key) <= last)
