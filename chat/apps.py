@@ -1,6 +1,6 @@
 import threading
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from django.apps import AppConfig, apps
 from django.conf import settings
@@ -11,6 +11,9 @@ from quotas.apps import quotas_app
 from runtime import database
 from runtime.apps import runtime
 from runtime.metrics import EXECUTOR_WAITING
+
+if TYPE_CHECKING:
+    from chat.generations.traces import Traces
 
 
 class ChatConfig(AppConfig):
@@ -40,7 +43,7 @@ class ChatConfig(AppConfig):
         routing = providers_app().routing
         self.decodings = Decodings()
         self.generations = service.Generations(
-            self.words, quotas_app().hints, drain, process, broker, redis, routing, self.decodings
+            self.words, quotas_app().hints, drain, process, broker, redis, routing, self.decodings, _traces()
         )
         providers_app().alerts.watch(self.generations.moderation.source())
         self.keyed_calls = keyed.KeyedCalls(broker, process)
@@ -88,6 +91,15 @@ class ChatConfig(AppConfig):
         metrics.gauge(ends.QUEUED, lambda: self.generations.queued)
         metrics.gauge(EXECUTOR_WAITING.labels("attachments"), self.decodings.waiting)
         metrics.gauge(EXECUTOR_WAITING.labels("searches"), self.searches.waiting)
+
+
+def _traces() -> "Traces | None":
+    """Return what makes the spans of generations, if traces are on."""
+    if (tracing := runtime().tracing) is None:
+        return None
+    from chat.generations.traces import Traces  # noqa: PLC0415
+
+    return Traces(tracing, settings.TRACEPARENT_UPSTREAMS)
 
 
 def chat() -> ChatConfig:

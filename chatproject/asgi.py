@@ -280,6 +280,7 @@ class Application:
         # Of all responses to event streams' routes, encoded once.
         self._stream_headers = response_headers.constant()
         self._stream_routes = URLResolver(RegexPattern(r"^/"), stream_urlpatterns)
+        self._tracing = runtime().tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -323,12 +324,12 @@ class Application:
                 **({"hint": WRONG_HOST} if status == HTTPStatus.BAD_REQUEST and _has_wrong_host(scope) else {}),
             )
 
-    def _handler(self, scope: Scope) -> ASGIHandler:
+    def _handler(self, scope: Scope) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
         try:
-            scope[_MATCH] = self._stream_routes.resolve(scope["path"])
+            match = scope[_MATCH] = self._stream_routes.resolve(scope["path"])
         except Resolver404:
             return self._pages
-        return self._streams
+        return self._streams if self._tracing is None else self._tracing.traced(match.route, self._streams)
 
 
 application = Application()

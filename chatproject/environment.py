@@ -155,6 +155,10 @@ class Environment(BaseModel):
     MODERATION_ACTION: Literal["block", "flag"] = "block"
     MODERATION_CATEGORIES: types.CategoryRules = ()
     METRICS_TOKEN: types.Secret = None
+    OTEL_EXPORTER_OTLP_ENDPOINT: types.WebUrl | None = None
+    OTEL_EXPORTER_OTLP_HEADERS: types.Secret = None
+    OTEL_SERVICE_NAME: types.Line40 = "rivulet"
+    TRACEPARENT_UPSTREAMS: types.Slugs = ()
     ALERT_EMAILS: types.MailAddresses = ()
     ALERT_WEBHOOKS: types.Webhooks = ()
     ALERT_DISK_PERCENT: types.Percent = 90

@@ -183,6 +183,12 @@ def _redis_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _slug(value: str) -> str:
+    if not re.fullmatch(r"\*|[\w-]{1,100}", value):
+        raise ValueError("not a list of slugs of upstreams, or *")
+    return value
+
+
 Host = Annotated[str, BeforeValidator(_host)]
 WebUrl = Annotated[str, BeforeValidator(_web_url)]
 WebSocketUrl = Annotated[str, BeforeValidator(_websocket_url)]
@@ -201,6 +207,7 @@ CategoryRules = Annotated[
     tuple[Annotated[tuple[str, tuple[str, float | None]], BeforeValidator(_category_rule)], ...], Commas
 ]
 Webhooks = Annotated[tuple[Annotated[SecretStr, AfterValidator(_webhook)], ...], BeforeValidator(_secrets)]
+Slugs = Annotated[tuple[Annotated[str, BeforeValidator(_slug)], ...], Commas]
 Percent = Annotated[int, Field(ge=1, le=100)]
 OfferedModels = Annotated[
     tuple[Annotated[tuple[str, str], BeforeValidator(_offered_model)], ...], Commas, Field(min_length=1)

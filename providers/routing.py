@@ -18,6 +18,7 @@ from providers.failover import Failovers, PassedOver, note_failed_attempt
 from providers.health import Health
 from providers.keys import Key, KeyPool
 from providers.learned import ABOUT_THE_MODEL, Learned, merged, store_lesson
+from providers.observer import UNOBSERVED, AttemptObserver
 from providers.probe import MAX_RESENDS
 from providers.snapshot import Configuration, ModelConfig, RouteConfig
 from providers.verdicts import store
@@ -93,6 +94,7 @@ class Attempts:
     mask: Callable[[tuple[PromptMessage, ...]], Awaitable[tuple[PromptMessage, ...]]] | None = None
     # Takes most deltas past the generators, for a reader of which each costs as little as possible.
     take: Take | None = None
+    observer: AttemptObserver = UNOBSERVED
     upstream: str = ""
     # What the log says about the request that this belongs to.
     origin: Mapping[str, object] = field(default_factory=dict)
@@ -204,6 +206,7 @@ class Attempts:
         health = self.routing.health
         while True:
             self.calls += 1
+            request = self.observer.began(route, request)
             try:
                 stream = self.routing.adapters.of(route.upstream).stream(request, key.secret)
                 async with aclosing(cast("AsyncGenerator[Event, None]", stream)) as events:
@@ -220,6 +223,7 @@ class Attempts:
             except (Retry, ProviderError) as problem:
                 # Drop the traceback, because its frames would keep the upstream's data in memory.
                 self.failure = (problem.otherwise if isinstance(problem, Retry) else problem).with_traceback(None)
+                self.observer.failed(self.failure)
                 if self.visible_text:
                     self._note_failed(self.failure)
                     if self.failure.blame != "rate":  # it has no meaning for a stream that has begun

@@ -1,9 +1,12 @@
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from django.apps import AppConfig, apps
 from django.conf import settings
 
 from runtime import logs
+
+if TYPE_CHECKING:
+    from runtime.tracing import Tracing
 
 
 class RuntimeConfig(AppConfig):
@@ -29,6 +32,7 @@ class RuntimeConfig(AppConfig):
         self.redis = RedisClients(settings.REDIS_URL, self.process)
         self.broker = Broker(self.redis, self.process.id)
         self.drain = Drain()
+        self.tracing = _tracing(self.process.id)
         self.process.every(lambda: PROBE_SECONDS, "redis", self.redis.probe)
         self.metrics = metrics.Metrics(self.database)
         self.metrics.gauge(metrics.PROCESSES, lambda: 1)
@@ -38,6 +42,19 @@ class RuntimeConfig(AppConfig):
         self.metrics.gauge(metrics.EXECUTOR_WAITING.labels("writes"), self.writer.waiting)
         if settings.WORKERS > 1:
             self.process.every(lambda: metrics.READ_SECONDS, "metrics", self.metrics.read_now_and_then)
+
+
+def _tracing(instance: str) -> "Tracing | None":
+    """Return the tracer if a collector is set.
+
+    Its packages cost memory, so other processes do not import them.
+    """
+    if not settings.OTEL_EXPORTER_OTLP_ENDPOINT:
+        return None
+    from runtime.tracing import Tracing  # noqa: PLC0415
+
+    headers, service = settings.OTEL_EXPORTER_OTLP_HEADERS, settings.OTEL_SERVICE_NAME
+    return Tracing(settings.OTEL_EXPORTER_OTLP_ENDPOINT, headers, service, instance)
 
 
 def runtime() -> RuntimeConfig:

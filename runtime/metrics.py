@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 from django.conf import settings
 from django.db import DatabaseError
-from prometheus_client import REGISTRY, CollectorRegistry, Gauge, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
@@ -38,6 +38,7 @@ DATABASE_AWAY = Gauge(
 EXECUTOR_WAITING = Gauge(
     "rivulet_executor_waiting", "Calls that wait for a thread", ["executor"], multiprocess_mode="livesum"
 )
+SPANS_LOST = Counter("rivulet_spans_lost", "Spans of traces that no collector took")
 
 
 class Metrics:

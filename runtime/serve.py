@@ -210,11 +210,13 @@ async def _retire(server: Server, stop: asyncio.Event) -> None:
 
 
 async def _stop_process() -> None:
-    """Delete the process's row if the database replies, and close the connections to Redis."""
+    """Delete the process's row if the database replies, export the last spans, leave Redis."""
     try:
         await asyncio.wait_for(runtime().process.stop(), STOP_SECONDS)
     except (DatabaseError, InterfaceError, TimeoutError) as error:
         log.warning("process row not deleted; other processes wait for its lease", error=type(error).__name__)
+    if (tracing := runtime().tracing) is not None:
+        await asyncio.to_thread(tracing.stop)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(STOP_SECONDS):
             await runtime().broker.aclose()

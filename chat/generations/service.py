@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import structlog
@@ -48,6 +50,9 @@ from runtime.redis_clients import RedisClients
 from runtime.tasks import Drain, TaskSet
 from web.refusals import TooManyRequests
 
+if TYPE_CHECKING:
+    from chat.generations.traces import Traces
+
 log = structlog.get_logger("generation")
 
 
@@ -64,8 +69,9 @@ class Generations:
         redis: RedisClients,
         routing: Routing,
         decodings: Decodings,
+        traces: "Traces | None" = None,
     ) -> None:
-        self._decodings = decodings
+        self._decodings, self._traces = decodings, traces
         self._words, self._hints, self._process, self._redis, self._routing = words, hints, process, redis, routing
         self._call_rate = CallRate(redis)
         self._titles = Titles(routing, words)
@@ -94,7 +100,8 @@ class Generations:
         Raises the first Refusal in the order of docs/api.md. A caller that leaves meanwhile changes nothing: what was
         stored runs. Events go to `sink`, else to a log.
         """
-        starting = self._tasks.start(self._start(request, sink))
+        start = partial(self._start, request, sink)
+        starting = self._tasks.start(start() if self._traces is None else self._traces.start(request, start))
         # Retrieve the exception even when no caller waits any more, because asyncio would log a refusal as an error.
         starting.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(starting)
@@ -177,7 +184,8 @@ class Generations:
         draft = Draft(row.id, len(seam))
         if sink is None:
             sink = self.logs.open(row.id, draft.prefixes)
-        run = self._runs[row.id] = Run(
+        make = Run if self._traces is None else self._traces.run
+        run = self._runs[row.id] = make(
             row,
             attempts,
             draft,

@@ -1,7 +1,6 @@
 """Requests, events, deadlines and the `Provider` base class that every adapter extends.
 
-Also the two prompt calculations that need no vendor: a local token estimate, and trimming a prompt to a budget.
-No network and no vendor facts here: those live in the provider's own module.
+Also token estimates and trimming a prompt to a budget; no network, and no facts about vendors.
 """
 
 import math
@@ -72,11 +71,11 @@ class ChatRequest:
     """One generation as a provider sees it.
 
     `model` is the upstream's own name. `parameters` holds only what is configured (`temperature`, `max_tokens`, ...);
-    the token cap is always called `max_tokens` there and goes out under `token_cap_field`. `generation` is an opaque
-    hexadecimal id, fit for vendors that want a unique request id. `extras` holds those of `PASSED_ON` that the caller
-    gave. A `whole` prompt is a program's: it is refused when it is too long, never shortened. With `think_tags` a
-    leading `<think>` block of the content becomes reasoning. `drop` names body fields that are left out, those
-    of the caller too. `clocks` replace those of the endpoint. `given` names the parameters that the caller set.
+    the token cap is always called `max_tokens` there and goes out under `token_cap_field`. `generation` is a
+    hexadecimal id, for vendors that want a unique one. `extras` holds those of `PASSED_ON` that the caller gave. A
+    `whole` prompt is a program's: it is refused when it is too long, never shortened. With `think_tags` a leading
+    `<think>` block of the content becomes reasoning. `drop` names body fields that are left out, those of the caller
+    too. `clocks` replace the endpoint's. `given` names the caller's parameters. `trace_headers` continue a trace.
     """
 
     model: str
@@ -96,6 +95,7 @@ class ChatRequest:
     refused_thinking: frozenset[str] = frozenset()
     # Takes events past the generator, once it has yielded visible text; see `Take`. Adapters may ignore it.
     take: "Take | None" = field(default=None, compare=False)
+    trace_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

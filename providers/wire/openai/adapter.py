@@ -115,7 +115,7 @@ class OpenAICompatible(Provider):
         exchange: Exchange | None = None
         try:
             body = {name: value for name, value in self.body(request).items() if name not in request.drop}
-            headers = self.endpoint.with_headers(self.headers(key))
+            headers = self.endpoint.with_headers({**self.headers(key), **request.trace_headers})
             address, query = self.address(request), self.encoded({})
             exchange = await send(self._transport, "POST", address, headers, deadline, orjson.dumps(body), query)
             data = await self._beginning(exchange, request, deadline)
@@ -146,7 +146,8 @@ class OpenAICompatible(Provider):
         deadline = Deadline(self.clocks(request))
         exchange: Exchange | None = None
         try:
-            headers = self.endpoint.with_headers({**self.headers(key), "Accept": "application/json"})
+            own = {**self.headers(key), "Accept": "application/json", **request.trace_headers}
+            headers = self.endpoint.with_headers(own)
             address = self.address(request).removesuffix(self.path) + embeddings.PATH
             sent = orjson.dumps(embeddings.body(request))
             exchange = await send(self._transport, "POST", address, headers, deadline, sent, self.encoded({}))
