@@ -48,6 +48,10 @@ METRICS_TOKEN = ENV.METRICS_TOKEN.get_secret_value() if ENV.METRICS_TOKEN else "
 OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME = ENV.OTEL_EXPORTER_OTLP_ENDPOINT, ENV.OTEL_SERVICE_NAME
 OTEL_EXPORTER_OTLP_HEADERS = ENV.OTEL_EXPORTER_OTLP_HEADERS.get_secret_value() if ENV.OTEL_EXPORTER_OTLP_HEADERS else ""
 TRACEPARENT_UPSTREAMS = ENV.TRACEPARENT_UPSTREAMS
+if not OTEL_EXPORTER_OTLP_ENDPOINT:
+    # redis-py imports them wherever they are installed: sixty modules that only traces need.
+    for unused in ("opentelemetry.metrics", "opentelemetry.sdk.metrics"):
+        sys.modules.setdefault(unused, None)  # type: ignore[arg-type]
 DRAIN_SECONDS, PROCESS_LEASE_SECONDS = ENV.DRAIN_SECONDS, ENV.PROCESS_LEASE_SECONDS
 
 # Alerts: where they are sent, and from which use of a disk, or of a group's quota, there is one

@@ -2,11 +2,13 @@
 
 import json
 import secrets
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from runtime.apps import runtime
 from tests.collector import Collector, Span
 from tests.product import ApiUser, Product, connected, read_events
 from tests.readers import wait_until
@@ -59,6 +61,13 @@ def children(spans: list[Span], parent: str) -> list[str]:
 
 def lines(product: Product, trace: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in product.output.splitlines() if trace in line]
+
+
+def test_without_a_collector_nothing_is_loaded() -> None:
+    """Without OTEL_EXPORTER_OTLP_ENDPOINT, as here, no module of the SDK is imported, by redis-py neither."""
+    loaded = {name for name, module in sys.modules.items() if name.startswith("opentelemetry.sdk") and module}
+    assert (runtime().tracing, loaded & {"opentelemetry.sdk.trace", "opentelemetry.sdk.metrics"}) == (None, set())
+    assert "runtime.tracing" not in sys.modules
 
 
 def test_a_completion_is_a_tree_of_spans(traced: ApiUser, collector: Collector, upstream: FakeOpenAI) -> None:
