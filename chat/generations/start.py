@@ -89,9 +89,8 @@ class Admission:
         if isinstance(target, Generation):
             return Started(target)
         call = precheck.screened
-        screened = (
-            call.new if call else masking.screen_new(self._words.for_user(request.user_id).current.incoming, request)
-        )
+        lexicon = self._words.for_user(request.user_id).current.incoming
+        screened = call.new if call else masking.screen_new(lexicon, request)
         is_refused = screened.together_with(precheck.attached).blocked
         if is_refused or (target.conversation and target.conversation.blocked):
             return ""
