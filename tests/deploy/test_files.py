@@ -77,7 +77,15 @@ def test_compose_bounds_each_service() -> None:
 
 
 @pytest.mark.parametrize(
-    "secret", ["deploy/.env", "deploy/tls/rivulet.key", "deploy/tls/rivulet.pem", "var/secret_key", "rivulet.sqlite3"]
+    "secret",
+    [
+        "deploy/.env",
+        "deploy/kubernetes/secrets.env",
+        "deploy/tls/rivulet.key",
+        "deploy/tls/rivulet.pem",
+        "var/secret_key",
+        "rivulet.sqlite3",
+    ],
 )
 def test_secrets_stay_out_of_the_image(secret: str) -> None:
     """.dockerignore leaves out the files that hold secrets."""
