@@ -2,13 +2,18 @@
 
 import json
 import secrets
+import socket
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runtime.apps import runtime
+from runtime.metrics import SPANS_LOST
+from tests import servers
 from tests.collector import Collector, Span
 from tests.product import ApiUser, Product, connected, read_events
 from tests.readers import wait_until
@@ -105,6 +110,20 @@ def test_a_failed_attempt_is_a_span_of_its_own(traced: ApiUser, collector: Colle
     assert attempts[0].attributes["http.response.status_code"] == 500
 
 
+def test_a_failed_generation_is_an_error_in_each_of_its_spans(traced: ApiUser, collector: Collector) -> None:
+    """A call of /v1 whose upstream fails has the code in its generation and attempt, and the status in its request."""
+    trace = secrets.token_hex(16)
+    body = {"model": "error", "messages": [{"role": "user", "content": PROMPT}]}
+    headers = {"traceparent": f"00-{trace}-{'2' * 16}-01"}
+    failed = traced.client.post("/v1/chat/completions", json=body, headers=headers)
+    request, start, generation, attempt, finish = collector.trace(trace, 5)
+    assert (request.name, request.is_error) == ("POST /v1/chat/completions", failed.status_code >= 500)
+    assert request.attributes["http.response.status_code"] == failed.status_code
+    assert (start.is_error, generation.is_error, attempt.is_error, finish.is_error) == (False, True, True, False)
+    assert generation.attributes["error.type"] == attempt.attributes["error.type"] == "upstream_error"
+    assert generation.attributes["rivulet.outcome"] == finish.attributes["rivulet.outcome"] == "failed"
+
+
 def test_vendors_get_no_ids_unasked(traced: ApiUser, collector: Collector, upstream: FakeOpenAI) -> None:
     """An upstream that is not named in TRACEPARENT_UPSTREAMS learns nothing of the trace."""
     trace, _caller = complete(traced, "vendor", {"tracestate": "tenant=inside"})
@@ -141,6 +160,29 @@ def test_probes_are_not_traced(traced: ApiUser, collector: Collector) -> None:
         assert traced.client.get(path).status_code in {200, 403}
     complete(traced, "plain")
     assert not [span for span in list(collector.spans) if "/healthz" in span.name or "/metrics" in span.name]
+
+
+def _with_a_hanging_collector() -> list[float]:
+    """Make more spans than may wait; return how many were lost, and the seconds that spans and the end took."""
+    from runtime.tracing import BATCH_SPANS, MOST_WAITING, Tracing
+
+    with socket.create_server(("127.0.0.1", 0)) as collector:
+        tracing = Tracing(f"http://127.0.0.1:{collector.getsockname()[1]}", "", "hanging", "one")
+        began = time.monotonic()
+        for _ in range(MOST_WAITING + 2 * BATCH_SPANS):
+            tracing.tracer.start_span("span").end()
+        made = time.monotonic()
+        tracing.stop()
+        return [SPANS_LOST._value.get(), made - began, time.monotonic() - made]
+
+
+def test_a_hanging_collector_holds_up_nothing(tmp_path: Path) -> None:
+    """Spans that a collector does not read are dropped and counted; neither they nor the process's end wait for it."""
+    (found,) = servers.in_processes(_with_a_hanging_collector, [[]], servers.environment("", tmp_path))
+    lost, seconds, end_seconds = found
+    assert lost >= 512
+    assert seconds < 5
+    assert end_seconds < 6
 
 
 def test_a_missing_collector_changes_nothing(traced: ApiUser, collector: Collector) -> None:
