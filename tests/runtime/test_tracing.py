@@ -178,7 +178,11 @@ def _with_a_hanging_collector() -> list[float]:
 
 def test_a_hanging_collector_holds_up_nothing(tmp_path: Path) -> None:
     """Spans that a collector does not read are dropped and counted; neither they nor the process's end wait for it."""
-    (found,) = servers.in_processes(_with_a_hanging_collector, [[]], servers.environment("", tmp_path))
+    (found,) = servers.in_processes(
+        _with_a_hanging_collector,
+        [[]],
+        servers.environment("", tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9"),
+    )
     lost, seconds, end_seconds = found
     assert lost >= 512
     assert seconds < 5
