@@ -114,7 +114,8 @@ class QuotaHints:
         A client that learns of a change then finds it in every process.
         """
         # A command that failed is a lost hint, never a lost generation.
-        await asyncio.gather(*map(asyncio.wrap_future, list(self._pending)), return_exceptions=True)
+        if self._pending:
+            await asyncio.gather(*map(asyncio.wrap_future, list(self._pending)), return_exceptions=True)
 
     def _send(self, command: Callable[[Redis], Awaitable[Any]]) -> None:
         """Send a command, and wait for its reply where that is allowed."""

@@ -71,16 +71,10 @@ def reserve(user_id: int, model_id: int, reference: str, now: datetime | None = 
     _require_transaction()
     now = now or timezone.now()
     with connection.cursor() as cursor:
-        quota_id, daily_limit = _quota_of(cursor, user_id, model_id)
-        unit = {"user": user_id, "quota": quota_id, "day": _date_value(day_of(now)), "reference": reference}
-        source = _take(cursor, unit, daily_limit)
-        if source is None:
-            if settings.REDIS_URL:
-                # Not on commit, because a refusal rolls back. The next request is then refused early.
-                quotas_app().hints.store(user_id, _all_figures(cursor, user_id, now), now)
-            raise _exhausted(daily_limit, now)
-        _change(cursor, statements.RESERVE, {**unit, "source": source, "now": _datetime_value(now)})
-        ((_quota_id, figures, reservation_id),) = _standing(cursor, "one", unit, now)
+        unit = {"user": user_id, "model": model_id, "day": _date_value(day_of(now)), "reference": reference}
+        quota_id, source, figures = _take(cursor, unit, now)
+        reserved = {**unit, "quota": quota_id, "source": source, "now": _datetime_value(now)}
+        ((reservation_id,),) = _rows(cursor, statements.RESERVE, reserved)
     _delete_counter(user_id)
     return ReservedUnit(now, reservation_id, quota_id, resets_at(now), figures.remaining)
 
@@ -93,7 +87,7 @@ def confirm_exhausted(user_id: int, model_id: int) -> None:
     """
     now = timezone.now()
     with connection.cursor() as cursor:
-        for _quota_id, figures, _none in _standing(cursor, "of_model", {"user": user_id, "model": model_id}, now):
+        for _quota_id, figures in _standing(cursor, "of_model", {"user": user_id, "model": model_id}, now):
             if figures.exhausted:
                 raise _exhausted(figures.limit, now)
     _delete_counter(user_id)
@@ -145,7 +139,7 @@ def state(user_id: int, quota_id: int, now: datetime | None = None) -> QuotaStat
     """Return the contract's `Quota` of one quota for this user; raise Quota.DoesNotExist."""
     now = now or timezone.now()
     with connection.cursor() as cursor:
-        for _quota_id, figures, _none in _standing(cursor, "one", {"user": user_id, "quota": quota_id}, now):
+        for _quota_id, figures in _standing(cursor, "one", {"user": user_id, "quota": quota_id}, now):
             return _state(user_id, quota_id, figures, now)
     raise Quota.DoesNotExist(quota_id)
 
@@ -195,13 +189,19 @@ def _exhausted(daily_limit: int | None, now: datetime) -> QuotaExhausted:
     return QuotaExhausted(retry_after=days.seconds_to_reset(now) if daily_limit else None)
 
 
-def _take(cursor: CursorWrapper, unit: Values, daily_limit: int | None) -> str | None:
-    limit = statements.MOST if daily_limit is None else daily_limit
-    if limit and _change(cursor, statements.TAKE_DAILY, {**unit, "limit": limit}):
-        return Source.DAILY.value
-    if _change(cursor, statements.TAKE_CREDIT, unit):
-        return Source.CREDIT.value
-    return None
+def _take(cursor: CursorWrapper, unit: Values, now: datetime) -> tuple[int, str, Figures]:
+    """Take one unit of the quota of a model; return the quota, the unit's source and the figures after it."""
+    for quota_id, used, limit, credits_left in _rows(cursor, statements.take_daily(), unit):
+        return quota_id, Source.DAILY.value, Figures(used, _limit(None, limit), credits_left)
+    user_id = unit["user"]
+    quota_id, daily_limit = _quota_of(cursor, user_id, unit["model"])
+    if _change(cursor, statements.TAKE_CREDIT, {**unit, "quota": quota_id}):
+        ((_quota_id, figures),) = _standing(cursor, "one", {**unit, "quota": quota_id}, now)
+        return quota_id, Source.CREDIT.value, figures
+    if settings.REDIS_URL:
+        # Not on commit, because a refusal rolls back. The next request is then refused early.
+        quotas_app().hints.store(user_id, _all_figures(cursor, user_id, now), now)
+    raise _exhausted(daily_limit, now)
 
 
 def _end(
@@ -240,7 +240,8 @@ def _add_credits(cursor: CursorWrapper, unit: Values) -> bool:
 
 
 def _delete_counter(user_id: int) -> None:
-    transaction.on_commit(lambda: quotas_app().hints.changed(user_id), robust=True)
+    if settings.REDIS_URL:
+        transaction.on_commit(lambda: quotas_app().hints.changed(user_id), robust=True)
 
 
 def _record(cursor: CursorWrapper, entry: Values) -> None:
@@ -248,17 +249,17 @@ def _record(cursor: CursorWrapper, entry: Values) -> None:
 
 
 def _all_figures(cursor: CursorWrapper, user_id: int, now: datetime) -> dict[int, Figures]:
-    return {quota_id: figures for quota_id, figures, _none in _standing(cursor, "all", {"user": user_id}, now)}
+    return dict(_standing(cursor, "all", {"user": user_id}, now))
 
 
 def _standing(
     cursor: CursorWrapper, which: Literal["one", "all", "of_model"], values: Values, now: datetime
-) -> list[tuple[int, Figures, Any]]:
-    """Return quota ids, a user's figures, and the id of the reservation in `values`."""
-    rows = _rows(cursor, statements.standing(which), {"reference": "", **values, "day": _date_value(day_of(now))})
+) -> list[tuple[int, Figures]]:
+    """Return quota ids with a user's figures."""
+    rows = _rows(cursor, statements.standing(which), {**values, "day": _date_value(day_of(now))})
     return [
-        (quota_id, Figures(used, _limit(quotas_own, of_groups), credits_left), reservation_id)
-        for quota_id, quotas_own, of_groups, used, credits_left, reservation_id in rows
+        (quota_id, Figures(used, _limit(quotas_own, of_groups), credits_left))
+        for quota_id, quotas_own, of_groups, used, credits_left in rows
     ]
 
 

@@ -24,9 +24,21 @@ SELECT quota.id, quota.daily_limit, {group_limit}
 FROM quotas_quotamodel link JOIN quotas_quota quota ON quota.id = link.quota_id
 WHERE link.model_id = %(model)s
 """
+# One statement finds the model's quota and the user's limit, takes the unit and returns the figures after it. The first
+# unit of a day is compared with 0 only.
+_TAKE_DAILY = """
+INSERT INTO quotas_dailyusage (user_id, quota_id, day, used, revision)
+SELECT %(user)s, quota.id, %(day)s, 1, 0
+FROM quotas_quotamodel link JOIN quotas_quota quota ON quota.id = link.quota_id
+WHERE link.model_id = %(model)s AND {limit} > 0
+ON CONFLICT (user_id, quota_id, day) DO UPDATE SET used = quotas_dailyusage.used + 1
+WHERE quotas_dailyusage.used < {limit_of_row}
+RETURNING quota_id, used, {limit_of_row},
+          COALESCE((SELECT credits FROM quotas_creditbalance balance
+                    WHERE balance.quota_id = quotas_dailyusage.quota_id AND balance.user_id = %(user)s), 0)
+"""
 _STANDING = """
-SELECT quota.id, quota.daily_limit, {group_limit}, COALESCE(usage.used, 0), COALESCE(balance.credits, 0),
-       (SELECT id FROM quotas_reservation WHERE reference = %(reference)s)
+SELECT quota.id, quota.daily_limit, {group_limit}, COALESCE(usage.used, 0), COALESCE(balance.credits, 0)
 FROM quotas_quota quota
 LEFT JOIN quotas_dailyusage usage
        ON usage.quota_id = quota.id AND usage.user_id = %(user)s AND usage.day = %(day)s
@@ -38,6 +50,13 @@ LEFT JOIN quotas_creditbalance balance ON balance.quota_id = quota.id AND balanc
 @cache
 def quota_of_model() -> str:
     return _QUOTA_OF_MODEL.format(group_limit=_group_limit())
+
+
+@cache
+def take_daily() -> str:
+    limit = f"COALESCE({_group_limit()}, quota.daily_limit, {MOST})"
+    of_row = f"(SELECT {limit} FROM quotas_quota quota WHERE quota.id = quotas_dailyusage.quota_id)"  # noqa: S608
+    return _TAKE_DAILY.format(limit=limit, limit_of_row=of_row)
 
 
 @cache
@@ -61,12 +80,6 @@ def _group_limit() -> str:
     return _GROUP_LIMIT.format(most=MOST, **names)
 
 
-# The first unit of a day is not compared with the limit, because the ledger does not run this for a limit of 0.
-TAKE_DAILY = """
-INSERT INTO quotas_dailyusage (user_id, quota_id, day, used, revision) VALUES (%(user)s, %(quota)s, %(day)s, 1, 0)
-ON CONFLICT (user_id, quota_id, day) DO UPDATE SET used = quotas_dailyusage.used + 1
-WHERE quotas_dailyusage.used < %(limit)s
-"""
 TAKE_CREDIT = """
 UPDATE quotas_creditbalance SET credits = credits - 1
 WHERE user_id = %(user)s AND quota_id = %(quota)s AND credits > 0
@@ -74,6 +87,7 @@ WHERE user_id = %(user)s AND quota_id = %(quota)s AND credits > 0
 RESERVE = """
 INSERT INTO quotas_reservation (user_id, quota_id, day, source, status, reference, reason, created_at)
 VALUES (%(user)s, %(quota)s, %(day)s, %(source)s, 'reserved', %(reference)s, '', %(now)s)
+RETURNING id
 """
 
 # The last column is the user's pending invitation. Selecting it here saves each completion a statement of its own.

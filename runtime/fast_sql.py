@@ -11,13 +11,24 @@ from typing import Any, TypeVar, cast
 
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import BooleanField, CharField, DateTimeField, Field, ForeignKey, IntegerField, Model, TextField
+from django.db.models import (
+    BooleanField,
+    CharField,
+    DateTimeField,
+    Field,
+    ForeignKey,
+    IntegerField,
+    JSONField,
+    Model,
+    TextField,
+)
 from django.db.models.base import ModelState
 
 M = TypeVar("M", bound=Model)
 
 Converter = Callable[..., Any]
 Prepare = Callable[[Any, BaseDatabaseWrapper], Any]
+Insertion = tuple[list[str], list[tuple[int, Converter]], list[tuple[int, Prepare]], str | None, str]
 
 # Fields whose values go to the database driver without a conversion.
 UNCONVERTED = (BooleanField, CharField, IntegerField, TextField)
@@ -52,11 +63,14 @@ def create(model: type[M], /, **values: Any) -> M:
 def insert(row: M) -> M:
     """Insert a new row and return it with its id; raise IntegrityError as `save` does."""
     connection = connections[DEFAULT_DB_ALIAS]
-    columns, generated, statement = _insert_statement(type(row), connection.vendor)
-    values = []
-    for name, fill, prepare in columns:
-        value = fill(row, True) if fill else getattr(row, name)
-        values.append(prepare(value, connection) if prepare and value is not None else value)
+    names, filled, prepared, generated, statement = _insert_statement(type(row), connection.vendor)
+    state = vars(row)
+    values = [state[name] for name in names]
+    for position, fill in filled:
+        values[position] = fill(row, True)
+    for position, prepare in prepared:
+        if values[position] is not None:
+            values[position] = prepare(values[position], connection)
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         if generated is not None:
@@ -113,15 +127,16 @@ def _defaults(model: type[Model]) -> tuple[dict[str, Any], list[tuple[str, Calla
 
 
 @cache
-def _insert_statement(
-    model: type[Model], vendor: str
-) -> tuple[list[tuple[str, Converter | None, Prepare | None]], str | None, str]:
+def _insert_statement(model: type[Model], vendor: str) -> Insertion:
+    """Return names of fields, functions that fill and that convert some of them, the generated field, the SQL."""
     own: Any = model._meta.auto_field
     fields = [cast("Any", field) for field in model._meta.local_concrete_fields if field is not own]
-    names, places = ", ".join(f'"{field.column}"' for field in fields), ", ".join(["%s"] * len(fields))
-    statement = f'INSERT INTO "{model._meta.db_table}" ({names}) VALUES ({places})'  # noqa: S608 - our own names
-    columns = [(field.attname, _fill(field), _prepare(field)) for field in fields]
-    return columns, own and own.attname, statement + (f' RETURNING "{own.column}"' if own else "")
+    columns, places = ", ".join(f'"{field.column}"' for field in fields), ", ".join(["%s"] * len(fields))
+    statement = f'INSERT INTO "{model._meta.db_table}" ({columns}) VALUES ({places})'  # noqa: S608 - our own names
+    filled = [(position, fill) for position, field in enumerate(fields) if (fill := _fill(field))]
+    prepared = [(position, prepare) for position, field in enumerate(fields) if (prepare := _prepare(field))]
+    names, returning = [field.attname for field in fields], f' RETURNING "{own.column}"' if own else ""
+    return names, filled, prepared, own and own.attname, statement + returning
 
 
 @cache
@@ -136,6 +151,8 @@ def _update_statement(
 
 def _fill(field: Any) -> Converter | None:
     """Return the function by which a field sets its own value (`auto_now`), or None."""
+    if isinstance(field, DateTimeField):
+        return field.pre_save if field.auto_now or field.auto_now_add else None
     return None if type(field).pre_save in (Field.pre_save, ForeignKey.pre_save) else field.pre_save
 
 
@@ -147,6 +164,8 @@ def _prepare(field: Any) -> Prepare | None:
         return None
     if isinstance(field, DateTimeField):
         return lambda value, connection: connection.ops.adapt_datetimefield_value(value)
+    if type(field) is JSONField:
+        return lambda value, connection: connection.ops.adapt_json_value(value, field.encoder)
     return cast("Prepare", field.get_db_prep_save)
 
 

@@ -4,18 +4,16 @@ A prompt takes about twenty statements, always the same ones. Translating their 
 was a sixth of their cost, and Django's checks around a cursor and a statement cost more than SQLite itself.
 """
 
-from collections.abc import Mapping, Sequence
+import sqlite3
+from datetime import UTC, datetime
 from functools import lru_cache
-from sqlite3 import Error
 from typing import Any
 
-from django.db.backends.sqlite3 import base
+from django.db.backends.sqlite3 import base, operations
 from django.db.backends.utils import CursorWrapper
 
 # Statements whose translation is kept: enough for prompts and most pages. `IN` lists of each length count separately.
 CACHED_STATEMENTS = 1_000
-
-Parameters = Sequence[Any] | Mapping[str, Any] | None
 
 
 @lru_cache(CACHED_STATEMENTS)
@@ -25,6 +23,13 @@ def _converted(query: str, param_names: tuple[str, ...] | None) -> str:
 
 
 class Cursor(base.SQLiteCursorWrapper):
+    def execute(self, query: str, params: Any = None) -> Any:
+        """Execute a statement; values by name come in a dict."""
+        if params is None:
+            return sqlite3.Cursor.execute(self, query)
+        names = tuple(params) if isinstance(params, dict) else None
+        return sqlite3.Cursor.execute(self, _converted(query, names), params)
+
     def convert_query(self, query: str, *, param_names: list[str] | None = None) -> str:
         return _converted(query, None if param_names is None else tuple(param_names))
 
@@ -37,12 +42,22 @@ class Statements(CursorWrapper):
             return super().execute(sql, params)
         try:
             return self.cursor.execute(sql) if params is None else self.cursor.execute(sql, params)
-        except Error:
+        except sqlite3.Error:
             with self.db.wrap_database_errors:
                 raise
 
 
+class Operations(operations.DatabaseOperations):
+    def adapt_datetimefield_value(self, value: datetime | None) -> str | None:
+        """Return a time as it is stored: in UTC and without a zone, as nearly all of ours are already."""
+        if value is not None and value.tzinfo is UTC and self.connection.timezone is UTC:
+            return str(value.replace(tzinfo=None))
+        return super().adapt_datetimefield_value(value)
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
+    ops_class = Operations
+
     def create_cursor(self, name: str | None = None) -> Any:
         return self.connection.cursor(factory=Cursor)
 

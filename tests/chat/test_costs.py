@@ -28,10 +28,10 @@ from tests import factories
 pytestmark = pytest.mark.django_db(transaction=True)
 
 # Statements of one completion, with those that begin transactions, in a new conversation and in one with a turn.
-STATEMENTS = {"new": 21, "another": 26}
+STATEMENTS = {"new": 19, "another": 24}
 # Calls of Python functions of one completion of three deltas, on the event loop and in the database thread; and of each
 # further delta, from an event of the adapter and from the bytes of the upstream on, to a reader who keeps up.
-CALLS = {"loop": 752, "database": 1053, "delta": 16}
+CALLS = {"loop": 748, "database": 915, "delta": 16}
 CALLS_FROM_BYTES = 34
 # The share of a figure that a count may reach, and the one below which the figure is out of date. Versions of Python
 # and of packages differ by some calls, newer ones of Python make fewer.

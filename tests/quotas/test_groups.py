@@ -118,14 +118,14 @@ def test_nothing_configured_costs_nothing(alice, quota, model, django_assert_num
     quotas_app().snapshot.current()
     with django_assert_num_queries(1):
         ledger.overview(alice)
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(2):
         ledger.reserve(alice.pk, model.pk, "g1")
     limit(quota, "students", 3, alice)
     quotas_app().snapshot.forget()
     quotas_app().snapshot.current()
     with django_assert_num_queries(2):
         ledger.overview(alice)
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(2):
         ledger.reserve(alice.pk, model.pk, "g2")
 
 

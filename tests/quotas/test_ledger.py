@@ -299,11 +299,11 @@ def test_quota_slugs(quota, model):
 
 
 def test_few_statements(alice, quota, model, django_assert_num_queries):
-    """Reserving costs four statements, ending two, the overview one."""
+    """Reserving costs two statements of the day's allowance and five of a credit, ending two, the overview one."""
     Quota.objects.update(daily_limit=1)
     factories.credits_for(alice, quota, 1)
     quotas_app().snapshot.current()  # cached for two seconds, so not counted below
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(2):
         ledger.reserve(alice.pk, model.pk, "g1")
     with django_assert_num_queries(5):
         ledger.reserve(alice.pk, model.pk, "g2")
