@@ -1,7 +1,8 @@
 """Transactions that writers share: those who wait together take one database thread and one commit.
 
 A commit costs as much as several statements, and so does the way into a thread and back. Writers wait only while all
-threads are busy, never for company.
+threads are busy, never for company. Savepoints cost two statements for each write, so they are used only when writes
+fail.
 """
 
 import asyncio
@@ -23,6 +24,8 @@ R = TypeVar("R")
 
 # Writes that share a transaction at most. All of them end when the last one does.
 MOST_TOGETHER = 32
+# Shared transactions with savepoints after one without, in which a write failed: all of its writes had to run again.
+CAREFUL_TRANSACTIONS = 100
 
 Order = tuple[int, int]
 
@@ -32,7 +35,7 @@ class Write:
     """A function that waits for its transaction, and the future of its result."""
 
     order: Order
-    function: Callable[[], Any]
+    function: Callable[..., Any]
     future: "asyncio.Future[Any]"
 
 
@@ -54,13 +57,16 @@ class Writer:
         self._waiting: deque[Write] = deque()
         # Calls that wait for a thread. Each takes up to MOST_TOGETHER of the waiting writes.
         self._calls = 0
+        # Shared transactions that will still use savepoints.
+        self._careful = 0
 
     async def run(self, order: Order, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a function that writes within `transaction.atomic`, and return once that is committed.
+        """Run a function that writes within `transaction.atomic(savepoint=savepoint)`; return once that is committed.
 
-        Others may share the commit; then the function's transaction is a savepoint, so that its failure undoes nothing
-        else. After a failure of the database it runs again, alone. Transactions take locks in the same `order`, which
-        is the user's id, then 0 where the user's row is locked and 1 elsewhere.
+        The function gets `savepoint` by name. Others may share the commit. After the failure of one, all of them run
+        again, with savepoints, so that only that one fails; after a failure of the database each runs alone.
+        Transactions take locks in the same `order`, which is the user's id, then 0 where the user's row is locked and
+        1 elsewhere.
         """
         write = Write(order, partial(function, *args, **kwargs), asyncio.get_running_loop().create_future())
         with self._lock:
@@ -79,7 +85,14 @@ class Writer:
         """Commit writes that wait, except those whose callers have left. Runs in a database thread."""
         taken = self._take(MOST_TOGETHER)
         writes = sorted((write for write in taken if not write.future.cancelled()), key=lambda write: write.order)
-        return _committed(writes)
+        if len(writes) < 2:
+            return [_alone(write) for write in writes]
+        if not self._careful:
+            if outcomes := _together(writes, savepoint=False):
+                return outcomes
+            self._careful = CAREFUL_TRANSACTIONS
+        self._careful -= 1
+        return _together(writes, savepoint=True) or [_alone(write) for write in writes]
 
     def _take(self, most: int | None = None) -> list[Write]:
         """Take the oldest writes that wait, all of them without `most`, for one call."""
@@ -111,45 +124,45 @@ def _settle(outcomes: list[Outcome]) -> None:
             future.set_exception(outcome.error)
 
 
-def _committed(writes: list[Write]) -> list[Outcome]:
-    """Run the writes in one transaction; return their outcomes after its commit."""
-    if len(writes) < 2:
-        return [_alone(write) for write in writes]
+def _together(writes: list[Write], *, savepoint: bool) -> list[Outcome]:
+    """Run the writes in one transaction; return their outcomes after its commit.
+
+    The list is empty when nothing is stored and one of the writes is the reason.
+    """
     stage = "begin"
     try:
         with transaction.atomic():
             stage = "writes"
-            outcomes = [_within(write) for write in writes]
-            _require_savepoints()
+            outcomes = [_within(write, savepoint=savepoint) for write in writes]
+            _require_commit()
             stage = "commit"
     except Exception as error:  # noqa: BLE001 - the callers get it
         if stage == "writes" or (stage == "commit" and isinstance(error, IntegrityError)):
-            # Nothing is stored. One of them is the reason, and alone only that one fails.
-            return [_alone(write) for write in writes]
+            return []
         # The database is locked or away; or lost at the commit, so that running them again might store them twice.
         return [Outcome(write, error=error) for write in writes]
     return outcomes
 
 
-def _require_savepoints() -> None:
-    """Raise if a savepoint was not rolled back, because the commit would then do nothing."""
+def _require_commit() -> None:
+    """Raise if a write without a savepoint failed, because the commit would then do nothing."""
     if transaction.get_rollback():
-        raise transaction.TransactionManagementError("a savepoint was not rolled back")
+        raise transaction.TransactionManagementError("a write was not rolled back")
 
 
-def _within(write: Write) -> Outcome:
+def _within(write: Write, *, savepoint: bool) -> Outcome:
     """Run a write in the transaction of all; raise what may have broken that."""
     try:
-        return Outcome(write, write.function())
-    except Error:
-        raise
-    except Exception as error:  # noqa: BLE001 - its caller gets it
+        return Outcome(write, write.function(savepoint=savepoint))
+    except Exception as error:
+        if not savepoint or isinstance(error, Error):
+            raise
         return Outcome(write, error=error)
 
 
 def _alone(write: Write) -> Outcome:
     try:
         close_old_connections()  # the connection may be what failed
-        return Outcome(write, write.function())
+        return Outcome(write, write.function(savepoint=True))
     except Exception as error:  # noqa: BLE001 - its caller gets it
         return Outcome(write, error=error)

@@ -127,13 +127,13 @@ def _has_visible_text(row: Generation) -> bool:
     return bool(row.content[repeated:].strip() or row.reasoning.removeprefix(PARTING).strip())
 
 
-def store(end: End) -> Generation:
+def store(end: End, *, savepoint: bool = True) -> Generation:
     """Settle or release, keep the text and set the final status; return the stored row.
 
     When another process ended the generation first, nothing changes and that end is returned. Repeating is safe.
     """
     row = end.row
-    with transaction.atomic():
+    with transaction.atomic(savepoint=savepoint):
         if end.moderated:
             audit.count_abuse(row.user_id)  # first, because a start locks the user's row before the quota's
         text, stored = _kept_text(end)

@@ -1,9 +1,11 @@
-"""Finding a user's own generation by its id."""
+"""Finding a user's own generation by its id, or by an equal request."""
 
 import re
 
 from chat.attachments import store
+from chat.errors import Conflict
 from chat.generations import drafts
+from chat.generations.request import GenerationRequest
 from chat.models import Generation
 from web.refusals import NotFound
 
@@ -19,3 +21,16 @@ def owned(user_id: int, generation_id: str, *, texts: bool = True) -> Generation
     if texts and (message := row.text_message()):
         message.attached = store.of_message(message.pk)
     return row
+
+
+def same(request: GenerationRequest) -> Generation | None:
+    """Return the generation with the same key, or the running one that the request joins."""
+    if request.idempotency_key:
+        row = Generation.objects.by_key(request.user_id, request.idempotency_key)
+        if row and row.request_digest != request.digest():
+            raise Conflict
+        return row
+    if request.joins_running:
+        running = Generation.objects.owned_by(request.user_id).running()
+        return running.filter(request_digest=request.digest()).select_related("conversation").first()
+    return None

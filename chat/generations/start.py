@@ -15,8 +15,8 @@ from accounts.models import queue_writes
 from chat import text_tools
 from chat.attachments import prompts
 from chat.attachments.prompts import Attached
-from chat.errors import Conflict, ContentBlocked, ConversationBlocked, Draining, PromptTooLong, StorageFull
-from chat.generations import attaching, continuation, masking, prompt
+from chat.errors import ContentBlocked, ConversationBlocked, Draining, PromptTooLong, StorageFull
+from chat.generations import attaching, continuation, lookup, masking, prompt
 from chat.generations.load import check_load
 from chat.generations.request import NO_PRECHECK, GenerationRequest, Precheck, Started
 from chat.generations.target import Target, has_room
@@ -99,21 +99,26 @@ class Admission:
         texts = (request.standing if request.kept else "", *screened.texts, question, precheck.attached_text)
         return "\n\n".join(filter(None, texts))
 
-    def start(self, request: GenerationRequest, precheck: Precheck = NO_PRECHECK) -> Started:
+    def start(self, request: GenerationRequest, precheck: Precheck = NO_PRECHECK, *, savepoint: bool = True) -> Started:
         """Store a generation with its reservation, or raise the first refusal of the ladder.
 
         A call of /v1 that must wait, because its user started too many, is refused at its place in the ladder.
         """
         try:
-            return self._climb(request, precheck)
+            return self._climb(request, precheck, savepoint=savepoint)
         except IntegrityError:
             # A row that it needs was deleted meanwhile (by an admin, for example), which only the commit noticed.
             if not get_user_model().objects.filter(id=request.user_id).exists():
                 raise NotAuthenticated from None
-            return self._climb(request, precheck)
+            return self._climb(request, precheck, savepoint=savepoint)
 
     def _climb(
-        self, request: GenerationRequest, precheck: Precheck, exhausted: QuotaExhausted | None = None
+        self,
+        request: GenerationRequest,
+        precheck: Precheck,
+        exhausted: QuotaExhausted | None = None,
+        *,
+        savepoint: bool = True,
     ) -> Started:
         """Check a request in the contract's order, then store it.
 
@@ -125,7 +130,7 @@ class Admission:
         screened = call.new if call else masking.screen_new(lexicon, request)
         screened = screened.together_with(precheck.attached).together_with(precheck.moderated)
         try:
-            with nullcontext() if exhausted else transaction.atomic():
+            with nullcontext() if exhausted else transaction.atomic(savepoint=savepoint):
                 if not exhausted:
                     # Keys, joins, the count of active generations and deletions of conversations cannot race then.
                     queue_writes(request.user_id)
@@ -161,7 +166,7 @@ class Admission:
         self, request: GenerationRequest, config: ModelConfig | None, precheck: Precheck
     ) -> Generation | Target:
         """Check from the key to the active generations; return the key's generation, else the target."""
-        if row := _known(request):
+        if row := lookup.same(request):
             return row
         if self._drain.active:
             raise Draining
@@ -292,19 +297,6 @@ class Admission:
         return Attempts(
             self._routing, config, messages, parameters, row_id, extras, whole=whole, user=user, given=given, mask=mask
         )
-
-
-def _known(request: GenerationRequest) -> Generation | None:
-    """Return the generation with the same key, or the running one that the request joins."""
-    if request.idempotency_key:
-        row = Generation.objects.by_key(request.user_id, request.idempotency_key)
-        if row and row.request_digest != request.digest():
-            raise Conflict
-        return row
-    if request.joins_running:
-        running = Generation.objects.owned_by(request.user_id).running()
-        return running.filter(request_digest=request.digest()).select_related("conversation").first()
-    return None
 
 
 def _place(request: GenerationRequest) -> tuple[Conversation | None, int | None]:

@@ -63,16 +63,16 @@ def busy(threads: DatabaseExecutor) -> Iterator[None]:
         freed.set()
 
 
-def stored(name: str) -> int:
-    """Store a row; return how many savepoints the transaction has, which is 0 outside of a group."""
-    with transaction.atomic():
+def stored(name: str, *, savepoint: bool = True) -> int:
+    """Store a row; return how deep the transaction lies in that of a group, which is 0 outside of one."""
+    with transaction.atomic(savepoint=savepoint):
         Process.objects.create(id=name, pid=1, beat_at=Now())
         return len(connection.savepoint_ids)
 
 
-def refused(name: str) -> None:
+def refused(name: str, *, savepoint: bool = True) -> None:
     """Store a row, then refuse."""
-    with transaction.atomic():
+    with transaction.atomic(savepoint=savepoint):
         Process.objects.create(id=name, pid=1, beat_at=Now())
         raise PermissionError(name)
 
@@ -82,7 +82,7 @@ def names() -> set[str]:
 
 
 async def write_together(
-    writer: Writer, threads: DatabaseExecutor, *functions: Callable[[str], Any], order: Callable[[int], int] = abs
+    writer: Writer, threads: DatabaseExecutor, *functions: Callable[..., Any], order: Callable[[int], int] = abs
 ) -> list[Any]:
     """Write with each function a row named by its place; return results and errors."""
     with busy(threads):
@@ -103,14 +103,35 @@ async def test_who_waits_together_shares_a_commit(writer: Writer, threads: Datab
     assert await threads.run(names) == {"0", "2", "alone"}
 
 
+async def test_savepoints_follow_a_failure(
+    writer: Writer, threads: DatabaseExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shared transaction has savepoints only after one in which a write failed, so that few writes run twice."""
+    monkeypatch.setattr(writer_module, "CAREFUL_TRANSACTIONS", 2)
+    careful: list[bool] = []
+
+    def noted(name: str, *, savepoint: bool) -> None:
+        careful.append(savepoint)
+        stored(name, savepoint=savepoint)
+
+    def then(function: Callable[..., Any], number: int) -> Callable[..., Any]:
+        return lambda name, *, savepoint: function(f"{number}-{name}", savepoint=savepoint)
+
+    for number, function in enumerate((noted, refused, noted, noted)):
+        await write_together(writer, threads, then(noted, number), then(function, number))
+    # The second transaction runs again, with savepoints as the third.
+    assert careful == [False, False, False, True, True, True, False, False]
+    assert await threads.run(names) == {"0-0", "0-1", "1-0", "2-0", "2-1", "3-0", "3-1"}
+
+
 @pytest.mark.parametrize("kind", ["a statement", "the commit", "a savepoint"])
 async def test_a_failure_of_the_database_harms_one(
     writer: Writer, threads: DatabaseExecutor, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """The others are stored once, also where only the commit finds it, or where a savepoint cannot be undone."""
 
-    def failing(name: str) -> None:
-        with transaction.atomic():
+    def failing(name: str, *, savepoint: bool) -> None:
+        with transaction.atomic(savepoint=savepoint):
             Process.objects.create(id=name, pid=1, beat_at=Now())
             if kind == "a statement":
                 connection.cursor().execute("nonsense")
@@ -138,9 +159,9 @@ async def test_a_connection_lost_at_the_commit_stores_nothing_twice(
     """No process knows whether it was stored, so all get the error, and none runs again."""
     calls: list[str] = []
 
-    def counted(name: str) -> None:
+    def counted(name: str, *, savepoint: bool) -> None:
         calls.append(name)
-        stored(name)
+        stored(name, savepoint=savepoint)
 
     def lost() -> None:
         raise OperationalError("the connection is lost")
@@ -156,10 +177,10 @@ async def test_who_leaves_while_waiting_stores_nothing(writer: Writer, threads: 
     """Who leaves later is stored, and does not disturb the others."""
     begun, leave = threading.Event(), threading.Event()
 
-    def slow(name: str) -> None:
+    def slow(name: str, *, savepoint: bool) -> None:
         begun.set()
         assert leave.wait(30)
-        stored(name)
+        stored(name, savepoint=savepoint)
 
     with busy(threads):
         early, late, last = (
@@ -188,7 +209,7 @@ async def test_threads_that_end_leave_nobody_waiting(
         await asyncio.to_thread(threads.close)
         results = await asyncio.gather(*writes, return_exceptions=True)
     assert [type(result) for result in results] == [OperationalError] * 3
-    assert await writer.run((1, 0), lambda: "served") == "served"
+    assert await writer.run((1, 0), lambda savepoint: "served") == "served"
 
 
 async def test_more_than_fit_into_one_transaction(
@@ -198,9 +219,9 @@ async def test_more_than_fit_into_one_transaction(
     monkeypatch.setattr(writer_module, "MOST_TOGETHER", 3)
     begun: list[str] = []
 
-    def noted(name: str) -> int:
+    def noted(name: str, *, savepoint: bool) -> int:
         begun.append(name)
-        return stored(name)
+        return stored(name, savepoint=savepoint)
 
     assert await write_together(writer, threads, *[noted] * 7, order=lambda place: -place) == [1] * 6 + [0]
     assert begun == ["2", "1", "0", "5", "4", "3", "6"]
@@ -211,9 +232,9 @@ async def test_a_locked_database_refuses_all_at_once(tmp_path: Path, django_db_b
     """They share the wait for SQLite's lock, instead of waiting one after the other."""
     url, begun = servers.migrated_sqlite(tmp_path), list[str]()
 
-    def noted(name: str) -> int:
+    def noted(name: str, *, savepoint: bool) -> int:
         begun.append(name)
-        return stored(name)
+        return stored(name, savepoint=savepoint)
 
     async with one_thread(url, django_db_blocker) as threads:
         await threads.run(lambda: connection.cursor().execute("PRAGMA busy_timeout = 50").close())
