@@ -1,11 +1,10 @@
 """The event log of one generation: publish, replay, follow, complete.
 
-Events are numbered from 1 without gaps and encoded once; all followers share the bytes. A reader whose place is
-unknown, or whose events are no longer kept, gets a `reset`: a snapshot of all text so far, with the number of the last
-event that it covers. All of this runs on the event loop's thread, so a snapshot and the log always agree.
+Events are numbered from 1 without gaps and encoded once for all followers who keep up. A reader whose place is unknown,
+or whose events are no longer kept, gets a `reset`: a snapshot of all text so far, with the number of the last event
+that it covers. All of this runs on the event loop's thread, so a snapshot and the log always agree.
 """
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -13,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from chat.events.packed import Packed
 from chat.events.sink import Sink
 from chat.events.text import BLOCK_CHARS, Prefix
 
@@ -20,21 +20,24 @@ from chat.events.text import BLOCK_CHARS, Prefix
 Snapshot = Callable[[], Mapping[str, str | Prefix]]
 Wake = Callable[[], object]
 
-# Bytes of one log in memory; a reader further behind gets the snapshot.
+# Bytes that one log counts at most; a reader further behind gets the snapshot.
 LOG_BYTES = 4 * 2**20
 # Bytes that a follower takes at once, so that a reader far behind does not make the process copy megabytes.
 WRITE_BYTES = 64 * 1024
 # Events that are taken at once, for the same reason.
 READ_EVENTS = 512
-# Bytes in memory for one event beside its encoding.
+# Bytes that an event counts beside its encoding. Together that is more than it takes in memory, because readers get the
+# encoding, and because a log has its text and other objects beside the events.
 EVENT_OVERHEAD = 72
-# What stands before the data of an encoded event.
-_DATA = b"\ndata: "
+# What stands before the name and before the data of an encoded event.
+_NAME, _DATA = b"\nevent: ", b"\ndata: "
+# An event that knows no number, of name and data; and its encoding, of channel, number and that.
+_UNNUMBERED, _ENCODED = b"%b\ndata: %b", b"id: %b:%d\nevent: %b\n\n"
 
 
 def encode(channel: str, number: int, name: str, data: object) -> bytes:
     """Return one server-sent event; JSON keeps its data on one line whatever the text contains."""
-    return b"id: %b:%d\nevent: %b\ndata: %b\n\n" % (channel.encode(), number, name.encode(), orjson.dumps(data))
+    return _ENCODED % (channel.encode(), number, _UNNUMBERED % (name.encode(), orjson.dumps(data)))
 
 
 def encode_reset(channel: str, number: int, snapshot: Mapping[str, str | Prefix]) -> Iterator[bytes]:
@@ -89,16 +92,15 @@ def decode_all(last: int, encoded: bytes, index: bytes, *, ends: bool) -> Batch:
     names, sizes = orjson.loads(index)
     events = [encoded[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)]
     data = [orjson.loads(event[event.index(_DATA) + len(_DATA) : -2]) for event in events]
-    # One string for each kind of event: the JSON has a new one for each event, and replicas keep them.
-    return Batch(last + 1 - len(names), [sys.intern(name) for name in names], data, events, ends)
+    return Batch(last + 1 - len(names), names, data, events, ends)
 
 
 class Log(Sink):
     """Events in memory, and their readers: followers take encoded events, listeners are sinks themselves."""
 
     __slots__ = (
-        *("_abandoned", "_end", "_events", "_followers", "_listeners", "_names"),
-        *("channel", "ended", "first", "size", "snapshot"),
+        *("_abandoned", "_end", "_events", "_followers", "_listeners"),
+        *("channel", "ended", "first", "last", "size", "snapshot"),
     )
 
     # The events are kept for all readers, so no reader can make the run wait.
@@ -110,18 +112,12 @@ class Log(Sink):
         self.snapshot = snapshot
         self.ended = self._abandoned = False
         self.size = 0
-        self._events: list[bytes] = []
-        self._names: list[str] = []
-        # The number of the oldest event that is kept, else of the next one.
-        self.first = 1
+        self._events = Packed()
+        # The number of the oldest event that is kept, else of the next one; the number of the last event, 0 before it.
+        self.first, self.last = 1, 0
         self._end: tuple[str, Mapping[str, Any]] | None = None
         self._followers: set[Follower] = set()
         self._listeners: set[Sink] = set()
-
-    @property
-    def last(self) -> int:
-        """The number of the last event; 0 before the first."""
-        return self.first + len(self._events) - 1
 
     @property
     def followed(self) -> bool:
@@ -129,10 +125,10 @@ class Log(Sink):
 
     def publish(self, name: str, data: object) -> None:
         """Append an event; send it to readers who have all before it, wake the others."""
-        number = self.first + len(self._events)
-        event = encode(self.channel, number, name, data)
-        self._events.append(event)
-        self._names.append(name)
+        self.last = number = self.last + 1
+        unnumbered = _UNNUMBERED % (name.encode(), orjson.dumps(data))
+        self._events.append(unnumbered)
+        event = _ENCODED % (self.channel.encode(), number, unnumbered)
         self.size += len(event) + EVENT_OVERHEAD
         if self.size > LOG_BYTES:
             self.drop_oldest(LOG_BYTES // 2)
@@ -170,9 +166,8 @@ class Log(Sink):
 
     def forget_until(self, number: int) -> None:
         """Drop all events and number the next one `number + 1`, which only goes up."""
-        self._events.clear()
-        self._names.clear()
-        self.first, self.size = number + 1, 0
+        self._events = Packed()
+        self.first, self.last, self.size = number + 1, number, 0
         for listener in self._listeners:
             listener.publish("reset", self.snapshot())
         self._wake_all()
@@ -180,10 +175,11 @@ class Log(Sink):
     def drop_oldest(self, keep_bytes: int) -> None:
         """Drop the oldest events until at most `keep_bytes` are left; the last event always stays."""
         dropped = 0
-        while self.size > keep_bytes and dropped < len(self._events) - 1:
-            self.size -= len(self._events[dropped]) + EVENT_OVERHEAD
+        while self.size > keep_bytes and self.first + dropped < self.last:
+            encoded = _ENCODED % (self.channel.encode(), self.first + dropped, self._events[dropped])
+            self.size -= len(encoded) + EVENT_OVERHEAD
             dropped += 1
-        del self._events[:dropped], self._names[:dropped]
+        self._events.drop(dropped)
         self.first += dropped
 
     def _wake_all(self) -> None:
@@ -217,23 +213,15 @@ class Log(Sink):
 
         Event `after` must still be kept, or be the one just before the first that is.
         """
-        events = self._some(after)
+        events = self._events.encoded(self.channel, self.first, after + 1 - self.first, READ_EVENTS, WRITE_BYTES)
         return b"".join(events), after + len(events)
 
     def read_with_index(self, after: int) -> tuple[bytes, bytes, int]:
         """Return the same with an index for `decode_all`: JSON with names and sizes."""
-        events = self._some(after)
         start = after + 1 - self.first
-        index = orjson.dumps([self._names[start : start + len(events)], list(map(len, events))])
-        return b"".join(events), index, after + len(events)
-
-    def _some(self, after: int) -> list[bytes]:
-        start = after + 1 - self.first
-        events = self._events[start : start + READ_EVENTS]
-        if sum(map(len, events)) > WRITE_BYTES:
-            sizes = accumulate(map(len, events))
-            del events[1 + sum(1 for size in sizes if size < WRITE_BYTES) :]
-        return events
+        events = self._events.encoded(self.channel, self.first, start, READ_EVENTS, WRITE_BYTES)
+        names = [self._events[start + place].partition(b"\n")[0].decode() for place in range(len(events))]
+        return b"".join(events), orjson.dumps([names, list(map(len, events))]), after + len(events)
 
     def _read(self, after: int | None) -> tuple[bytes | Iterator[bytes], int | None]:
         if after is not None and self.first - 1 <= after <= self.last:
@@ -255,8 +243,9 @@ class ReplicaLog(Log):
 
     def extend(self, batch: Batch) -> None:
         """Append a batch, whose first event is the next one."""
-        self._names += batch.names
-        self._events += batch.encoded
+        for event in batch.encoded:
+            self._events.append(event[event.index(_NAME) + len(_NAME) : -2])
+        self.last = batch.last
         self.size += sum(map(len, batch.encoded)) + EVENT_OVERHEAD * len(batch.names)
         if self.size > LOG_BYTES:
             self.drop_oldest(LOG_BYTES // 2)

@@ -4,8 +4,10 @@ The fixture `read` has both: the log in memory, and its replica that is fed thro
 """
 
 import itertools
+import json
 import random
 import secrets
+import tracemalloc
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
@@ -25,6 +27,16 @@ from tests.chat.conftest import stop_writing
 from tests.servers import Redis
 
 Adapter = Callable[[Log], Awaitable[Log]]
+
+
+# Events with a text, of which a log keeps different parts.
+KINDS: list[Callable[[str], tuple[str, dict[str, str]]]] = [
+    lambda text: ("message", {"role": "assistant", "content": text}),
+    lambda text: ("message", {"content": text}),
+    lambda text: ("reasoning", {"content": text}),
+    lambda text: ("reasoning", {"content": text, "more": text}),
+    lambda text: ("notice", {"content": text}),
+]
 
 
 def text_log(*texts: str, channel: str = "g") -> Log:
@@ -213,6 +225,23 @@ async def test_numbering_may_jump_but_never_back(read: Adapter, channel: str) ->
     assert numbers(drain(log, 2)) == [1000, 1001]
 
 
+def test_deltas_take_little_more_memory_than_their_text() -> None:
+    """A log of thousands of deltas takes a small part of what their events take when they are sent."""
+    log = Log("c" * 32, dict)
+    texts = [f"word {number} " for number in range(5_000)]
+    tracemalloc.start()
+    try:
+        before, _peak = tracemalloc.get_traced_memory()
+        for text in texts:
+            log.publish("message", {"role": "assistant", "content": text})
+        size = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    sent = b"".join(iter(log.follow(0).take, b""))
+    assert numbers(sent) == list(range(1, 5_001))
+    assert sum(map(len, texts)) < size < len(sent) / 4
+
+
 def test_writes_are_bounded() -> None:
     """A reader far behind takes slices, not megabytes at once."""
     log = text_log(*(["x" * 1000] * 500))
@@ -231,11 +260,12 @@ def test_every_way_to_read_gives_the_same(texts: list[str], data: st.DataObject)
     got = b""
     for text in texts:
         texts_so_far.append(text)
-        log.publish("message", {"content": text})
+        log.publish(*data.draw(st.sampled_from(KINDS))(text))
         if data.draw(st.booleans()):
             got += follower.take()
     got += b"".join(iter(follower.take, b""))
     assert numbers(got) == list(range(1, len(texts) + 1))
+    assert [json.loads(line[6:])["content"] for line in got.split(b"\n") if line.startswith(b"data: ")] == texts
     assert got.count(b"\n\n") == got.count(b"data: ") == len(texts)
     assert b"\r" not in got
 
