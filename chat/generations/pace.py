@@ -52,6 +52,21 @@ class Pace:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait for the turn of a prompt; raise ServiceUnavailable when that would take too long."""
+        if not self._slots.locked():
+            await self._slots.acquire()  # at once, and without a timer
+        else:
+            await self._wait()
+        try:
+            if self._running() >= MANY_RUNNING and (turn := await _turn_of_the_loop()) > SMOOTH_SECONDS:
+                async with self._turns:
+                    await asyncio.sleep(min(turn * PAUSE_TURNS, LONGEST_PAUSE_SECONDS))
+            self._note_start()
+            yield
+        finally:
+            self._slots.release()
+
+    async def _wait(self) -> None:
+        """Wait for a slot behind other prompts."""
         expected = self._waiting * self._interval
         if expected > settings.MAX_START_SECONDS:
             raise ServiceUnavailable(retry_after=math.ceil(expected))
@@ -63,14 +78,6 @@ class Pace:
             raise ServiceUnavailable(retry_after=settings.MAX_START_SECONDS) from None
         finally:
             self._waiting -= 1
-        try:
-            if self._running() >= MANY_RUNNING and (turn := await _turn_of_the_loop()) > SMOOTH_SECONDS:
-                async with self._turns:
-                    await asyncio.sleep(min(turn * PAUSE_TURNS, LONGEST_PAUSE_SECONDS))
-            self._note_start()
-            yield
-        finally:
-            self._slots.release()
 
     def _note_start(self) -> None:
         now = time.monotonic()

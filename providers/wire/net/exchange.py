@@ -10,6 +10,7 @@ import errno
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import cast
 
 import httpx
 
@@ -18,6 +19,8 @@ from providers.wire.errors import ProviderError, Row, UpstreamFailed, UpstreamTi
 from providers.wire.net.coding import Decoded
 from providers.wire.net.deadline import Deadline
 from providers.wire.net.dial import AddressRefusedError
+from providers.wire.net.http1 import Connection
+from providers.wire.net.transport import Address, Body, Transport, address_of
 
 # Bytes to read of an error's body, and seconds for it.
 _MAX_ERROR_BODY_BYTES = 64 * 1024
@@ -28,15 +31,24 @@ _NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOM
 class Exchange:
     """A response whose head is there and whose body is still to be read."""
 
-    def __init__(self, response: httpx.Response, deadline: Deadline) -> None:
-        self.status = response.status_code
-        self.headers: Mapping[str, str] = response.headers
-        self._response = response
-        self._stream = response.stream
-        self._chunks = aiter(response.stream)  # type: ignore[arg-type]
+    def __init__(self, response: httpx.Response | Connection, deadline: Deadline) -> None:
         self._deadline = deadline
-        coding = response.headers.get("content-encoding")
+        self._connection = response if isinstance(response, Connection) else None
+        if isinstance(response, Connection):
+            self.status, self._raw = response.status, response.headers
+            self._stream: httpx.AsyncByteStream = Body(response)
+        else:
+            self.status, self._raw = response.status_code, response.headers.raw
+            self._stream = cast("httpx.AsyncByteStream", response.stream)
+        self._chunks = aiter(self._stream)
+        coded = any(name.lower() == b"content-encoding" for name, _value in self._raw)
+        coding = self.headers["content-encoding"] if coded else ""
         self._decoded = Decoded(coding) if coding else None
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers of the response, made when they are asked for: few responses need them."""
+        return httpx.Headers(self._raw)
 
     async def read(self) -> bytes:
         """Return the next bytes as soon as they arrive, `b""` after the last."""
@@ -59,12 +71,11 @@ class Exchange:
         It is called between the turns of all tasks, and a delta wakes none. Where that is not possible, as with
         compressed bodies, nothing happens: `read` goes on.
         """
-        flow = self._response.extensions.get("flow")
-        if flow is None or self._decoded is not None:
+        if self._connection is None or self._decoded is not None:
             return
         try:
             with self._deadline:
-                await flow(take)
+                await self._connection.flow(take)
         except httpx.HTTPError:
             raise broken_stream("connection_lost") from None
 
@@ -85,15 +96,16 @@ class Exchange:
         return body
 
     def switch(self, protocol: asyncio.Protocol) -> None:
-        self._response.extensions["switch"](protocol)
+        if self._connection is None:
+            raise RuntimeError("this transport has no connection to hand over")
+        self._connection.switch(protocol)
 
     async def close(self, *, finished: bool = False) -> None:
         """Close the connection; when `finished`, keep it if the body ends within a second."""
-        linger = self._response.extensions.get("linger")
-        if finished and linger is not None:
-            linger()
+        if finished and self._connection is not None:
+            self._connection.linger()
         else:
-            await self._stream.aclose()  # type: ignore[union-attr]
+            await self._stream.aclose()
 
 
 async def send(
@@ -110,10 +122,13 @@ async def send(
     A `query` is sent with the address and appears in no URL object, because some vendors sign it.
     """
     try:
+        address = _parsed(url)
+        target = address.target + b"?" + query.encode() if query else address.target
         with deadline:
-            request = _request(method, _parsed(url), headers, body)
-            if query:
-                request.extensions["target"] = request.url.raw_path + b"?" + query.encode()
+            if isinstance(transport, Transport):
+                own = _with_own(address, headers, body)
+                return Exchange(await transport.send(method, address, target, own, body or b""), deadline)
+            request = httpx.Request(method, url, headers=headers, content=body, extensions={"target": target})
             return Exchange(await transport.handle_async_request(request), deadline)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         # The error may hold the request, and with it the key; the system's own error does not.
@@ -121,19 +136,17 @@ async def send(
     raise failure from (cause if isinstance(cause, OSError) else None)
 
 
-def _request(method: str, url: httpx.URL, headers: Mapping[str, str], body: bytes | None) -> httpx.Request:
-    """Return a request, to which httpx would add the body's headers more slowly."""
-    if body is None:
-        return httpx.Request(method, url, headers=headers)
+def _with_own(address: Address, headers: Mapping[str, str], body: bytes | None) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a request, with those that it lacks."""
     given = {name.lower() for name in headers}
-    added = {"Host": url.netloc.decode("ascii"), "Content-Length": str(len(body))}
+    added = {"Host": address.netloc.decode("ascii"), **({} if body is None else {"Content-Length": str(len(body))})}
     own = {**{name: value for name, value in added.items() if name.lower() not in given}, **headers}
-    return httpx.Request(method, url, headers=own, stream=httpx.ByteStream(body))
+    return [(name.encode("ascii"), value.encode("ascii")) for name, value in own.items()]
 
 
 @functools.lru_cache(maxsize=256)
-def _parsed(url: str) -> httpx.URL:
-    return httpx.URL(url)
+def _parsed(url: str) -> Address:
+    return address_of(httpx.URL(url))
 
 
 def unreachable(error: Exception) -> ProviderError:

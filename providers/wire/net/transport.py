@@ -1,10 +1,12 @@
 """HTTP/1.1 to an upstream as an `httpx.AsyncBaseTransport`: a pool of connections that llhttp parses.
 
-It is called with an `httpx.Request` and without an `httpx.AsyncClient`, so it never follows redirects, keeps no cookies
-and reads no environment variables. Errors are httpx's; `exchange` turns them into ours.
+Requests of ours take `send`, which spares the objects of httpx. Without an `httpx.AsyncClient` no redirect is followed,
+no cookie kept and no environment variable read. Errors are httpx's; `exchange` turns them into ours.
 """
 
 import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import httpx
 
@@ -16,17 +18,24 @@ from providers.wire.net.negotiation import ProxyRefusedError
 
 # Seconds for which an idle connection is kept.
 KEEPALIVE_S = 30.0
-USER_AGENT = "Rivulet"
+USER_AGENT = b"Rivulet"
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Address(NamedTuple):
+    """Where a request goes: `netloc` as its Host header has it, `target` is path and query."""
+
+    origin: Origin
+    netloc: bytes
+    target: bytes
 
 
 class Transport(httpx.AsyncBaseTransport):
     """The connections to one upstream, shared by all its keys.
 
-    The connect clock bounds opening a connection, TLS and proxies included. A response has three extensions.
-    `flow(take)` hands the bytes of the body to `take` as they arrive, see `Connection.flow`. `linger()`, called instead
-    of closing the stream, keeps the connection if the body ends within a moment. `switch(protocol)` hands it over to
-    another protocol after status 101. Of a request's extensions `target` is known, which replaces path and query as it
-    does in httpcore.
+    The connect clock bounds opening a connection, TLS and proxies included. Of a request's extensions `target` is
+    known, which replaces path and query as it does in httpcore.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -37,13 +46,32 @@ class Transport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; return the response, of any status, when its head is there."""
-        origin = _origin(request.url)
+        address = address_of(request.url)
+        target: bytes = request.extensions.get("target", address.target)
+        body = await request.aread()
+        connection = await self.send(request.method, address, target, request.headers.raw, body)
+        return httpx.Response(
+            connection.status,
+            headers=connection.headers,
+            stream=Body(connection),
+            request=request,
+        )
+
+    async def send(self, method: str, address: Address, target: bytes, headers: Headers, body: bytes) -> Connection:
+        """Send a request for path and query `target`; return its connection when the response's head is there."""
+        origin = address.origin
+        names = {name.lower() for name, _value in headers}
         # A proxy would drop the headers of an upgrade, which are about one connection only. Servers that refuse an
         # upgrade often close the connection without saying so, and the next one must not meet that.
-        upgrade = "upgrade" in request.headers
+        upgrade = b"upgrade" in names
         forward = self._dialer.forwards(origin) and not upgrade
-        head = self._head(request, forward=forward)
-        body = await request.aread()
+        if forward:
+            target = b"http://" + address.netloc + target
+            if self._dialer.proxy_authorization:
+                headers = [*headers, (b"Proxy-Authorization", self._dialer.proxy_authorization.encode())]
+        if b"user-agent" not in names:
+            headers = [*headers, (b"User-Agent", USER_AGENT)]
+        head = _head(method, target, headers)
         kept = None if upgrade else self._take(origin)
         connection = kept or await self._open(origin, tunnel=not forward)
         try:
@@ -51,13 +79,7 @@ class Transport(httpx.AsyncBaseTransport):
         except BaseException:
             connection.abort()
             raise
-        return httpx.Response(
-            connection.status,
-            headers=connection.headers,
-            stream=Body(connection),
-            extensions={"flow": connection.flow, "linger": connection.linger, "switch": connection.switch},
-            request=request,
-        )
+        return connection
 
     async def aclose(self) -> None:
         for connection in tuple(self._connections):
@@ -101,21 +123,6 @@ class Transport(httpx.AsyncBaseTransport):
         if origin is not None and connection in (idle := self._idle.get(origin, [])):
             idle.remove(connection)
 
-    def _head(self, request: httpx.Request, *, forward: bool) -> bytes:
-        url, headers = request.url, request.headers.raw
-        target: bytes = request.extensions.get("target", url.raw_path)
-        if forward:
-            target = b"http://" + url.netloc + target
-            if self._dialer.proxy_authorization:
-                headers = [*headers, (b"Proxy-Authorization", self._dialer.proxy_authorization.encode())]
-        lines = [b"%b %b HTTP/1.1" % (request.method.encode(), target)]
-        lines += [b"%b: %b" % header for header in headers]
-        if "user-agent" not in request.headers:
-            lines.append(b"User-Agent: " + USER_AGENT.encode())
-        if any(b"\r" in line or b"\n" in line or b"\0" in line for line in lines):
-            raise httpx.LocalProtocolError("a header holds a line break")
-        return b"\r\n".join([*lines, b"", b""])
-
 
 class Body(httpx.AsyncByteStream):
     """The bytes of a response as they arrive."""
@@ -139,7 +146,19 @@ class Body(httpx.AsyncByteStream):
             connection.release()
 
 
-def _origin(url: httpx.URL) -> Origin:
+def _head(method: str, target: bytes, headers: Headers) -> bytes:
+    """Return the head of a request; raise LocalProtocolError for a line break in it."""
+    lines = [b"%b %b HTTP/1.1" % (method.encode(), target), *(b"%b: %b" % header for header in headers)]
+    head = b"\r\n".join([*lines, b"", b""])
+    # One for each line and one more, and no single ones.
+    if not head.count(b"\r") == head.count(b"\n") == len(lines) + 1 or b"\0" in head:
+        raise httpx.LocalProtocolError("a header holds a line break")
+    return head
+
+
+def address_of(url: httpx.URL) -> Address:
+    """Return where a request goes; raise UnsupportedProtocol for other addresses."""
     if url.scheme not in ("http", "https") or not url.host or not 0 < (url.port or 1) < 2**16:
         raise httpx.UnsupportedProtocol("the address is not http:// or https://")
-    return Origin(url.scheme, url.raw_host.decode("ascii"), url.port or DEFAULT_PORTS[url.scheme])
+    origin = Origin(url.scheme, url.raw_host.decode("ascii"), url.port or DEFAULT_PORTS[url.scheme])
+    return Address(origin, url.netloc, url.raw_path)
