@@ -190,7 +190,7 @@ def _exhausted(daily_limit: int | None, now: datetime) -> QuotaExhausted:
 
 
 def _take(cursor: CursorWrapper, unit: Values, now: datetime) -> tuple[int, str, Figures]:
-    """Take one unit of the quota of a model; return the quota, the unit's source and the figures after it."""
+    """Take one unit for a model; return quota, source and the figures after it."""
     for quota_id, used, limit, credits_left in _rows(cursor, statements.take_daily(), unit):
         return quota_id, Source.DAILY.value, Figures(used, _limit(None, limit), credits_left)
     user_id = unit["user"]

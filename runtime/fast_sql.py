@@ -128,7 +128,10 @@ def _defaults(model: type[Model]) -> tuple[dict[str, Any], list[tuple[str, Calla
 
 @cache
 def _insert_statement(model: type[Model], vendor: str) -> Insertion:
-    """Return names of fields, functions that fill and that convert some of them, the generated field, the SQL."""
+    """Return names of fields, functions for some of them, the generated field, and the SQL.
+
+    The functions come with the places of their fields: first those that make a value, then those that convert one.
+    """
     own: Any = model._meta.auto_field
     fields = [cast("Any", field) for field in model._meta.local_concrete_fields if field is not own]
     columns, places = ", ".join(f'"{field.column}"' for field in fields), ", ".join(["%s"] * len(fields))

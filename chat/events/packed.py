@@ -16,7 +16,10 @@ _EVENT = b"id: %b:%d\nevent: %b%b%b\n\n"
 
 
 class Packed:
-    """A list of neighbouring events. Each is the bytes behind `event: ` up to the empty line that ends it."""
+    """A list of neighbouring events.
+
+    Each is the bytes behind `event: ` up to the empty line that ends it.
+    """
 
     __slots__ = ("_bytes", "_ends", "_parts")
 
@@ -30,9 +33,10 @@ class Packed:
         return b"".join((before, self._bytes[start : self._ends[place]], after))
 
     def encoded(self, channel: str, first: int, start: int, most: int, most_bytes: int) -> list[bytes]:
-        """Return at most so many events from place `start` on as they are sent, one more than fit into `most_bytes`.
+        """Return events from place `start` on, as they are sent.
 
-        The event at place 0 has the number `first`.
+        They are `most` at most, and end with the first that does not fit into `most_bytes`. The event at place 0 has
+        the number `first`.
         """
         events, size, name = [], 0, channel.encode()
         ends, begins = self._ends, self._ends[start - 1] if start else 0

@@ -3,7 +3,6 @@
 Format and headers follow the WHATWG standard for server-sent events; the header against buffering is that of nginx.
 """
 
-import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -19,6 +18,7 @@ from prometheus_client import Gauge
 from accounts.auth import Caller, aauthenticate, disabled_among, require_may_chat
 from chat.events.log import Follower, encode
 from runtime import database
+from runtime.tasks import Flag
 from web.methods import View
 from web.own_pages import require_own_page
 from web.refusals import InvalidRequest, Refusal, TooManyRequests, from_exception
@@ -196,7 +196,7 @@ class Stream(ABC):
         self.user_id = user_id
         self.idle_since = time.monotonic()
         self._streams = streams
-        self._woken = asyncio.Event()
+        self._woken = Flag()
         self._writer: Writer | None = None
         # Whether all that there was is sent, so that the next piece may be written past the generator.
         self._waits = False

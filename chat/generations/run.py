@@ -51,6 +51,7 @@ from providers.wire.logprobs import LogProbs
 from providers.wire.reasoning_details import ReasoningDetails
 from quotas.hints import QuotaHints
 from runtime import database
+from runtime.tasks import Flag
 
 log = structlog.get_logger("generation")
 
@@ -105,7 +106,7 @@ class Run:
         # Whether one of our words in the content ended it; the class of the upstream's failure.
         self._is_cut, self._blame = False, ""
         self._reading = False
-        self._finished = asyncio.Event()
+        self._finished = Flag()
         self._started = time.monotonic()
         self._first_delta_seconds: float | None = None
         # When reasoning began, and when content or a tool call followed it.

@@ -49,7 +49,7 @@ class Statements(CursorWrapper):
 
 class Operations(operations.DatabaseOperations):
     def adapt_datetimefield_value(self, value: datetime | None) -> str | None:
-        """Return a time as it is stored: in UTC and without a zone, as nearly all of ours are already."""
+        """Return a time as it is stored, in UTC; nearly all of ours are already."""
         if value is not None and value.tzinfo is UTC and self.connection.timezone is UTC:
             return str(value.replace(tzinfo=None))
         return super().adapt_datetimefield_value(value)

@@ -24,7 +24,10 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Address(NamedTuple):
-    """Where a request goes: `netloc` as its Host header has it, `target` is path and query."""
+    """Where a request goes.
+
+    `netloc` is as the Host header has it; `target` is path and query.
+    """
 
     origin: Origin
     netloc: bytes
@@ -58,7 +61,10 @@ class Transport(httpx.AsyncBaseTransport):
         )
 
     async def send(self, method: str, address: Address, target: bytes, headers: Headers, body: bytes) -> Connection:
-        """Send a request for path and query `target`; return its connection when the response's head is there."""
+        """Send a request; return its connection when the response's head is there.
+
+        Path and query are those of `target`.
+        """
         origin = address.origin
         names = {name.lower() for name, _value in headers}
         # A proxy would drop the headers of an upgrade, which are about one connection only. Servers that refuse an
