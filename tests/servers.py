@@ -110,6 +110,11 @@ class Redis:
         if self._process:
             _stop(self._process)
 
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
     def signal(self, number: int) -> None:
         """Send a signal: SIGSTOP freezes it with all that it holds, SIGCONT lets it go on."""
         if self._process:
@@ -139,6 +144,11 @@ class Postgres:
     @classmethod
     def missing(cls) -> bool:
         return find("initdb") is None or find("postgres") is None
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
 
     @property
     def home(self) -> Path:

@@ -5,6 +5,7 @@ import resource
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,26 +68,46 @@ def test_a_database_that_comes_back_costs_nothing(breakable: OnPostgres) -> None
     assert api_user.quota()["used_today"] == 1
 
 
-def test_a_frozen_database(breakable: OnPostgres) -> None:
-    """While the database is frozen, readiness says so within seconds, and the process can still be ended."""
-    product, own = breakable.serve(), breakable.database
-    product.register("bob")
-    frozen = _family(own._process.pid) if own._process else []
-    for pid in frozen:
+@contextmanager
+def frozen(database: servers.Postgres) -> Iterator[None]:
+    """Let all processes of the database stand still."""
+    pids = [database.pid, *map(int, Path(f"/proc/{database.pid}/task/{database.pid}/children").read_text().split())]
+    for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_a_database_that_freezes_costs_nothing(breakable: OnPostgres) -> None:
+    """A completion goes on while the database is frozen, and is stored and charged once when it wakes."""
+    product = breakable.serve()
+    api_user, watching = product.register("dora"), product.client()
+    with api_user.asking("Hello", "paced") as stream:
+        seen = [next(stream) for _ in range(10)]
+        with frozen(breakable.database):
+            wait_until(lambda: watching.get("/readyz").status_code == 503, 10)
+            seen += [next(stream) for _ in range(20)]
+            assert {event.name for event in seen[1:]} == {"message"}
+        seen += list(stream)
+    assert seen[-1].name == "done"
+    row = api_user.generation(seen[0].data["generation"])
+    assert (row["status"], row["charge"]["amount"], row["content"]) == ("completed", 1, text_of(seen))
+    assert api_user.quota()["used_today"] == 1
+    wait_until(lambda: watching.get("/readyz").status_code == 200, 10)
+
+
+def test_ended_while_the_database_is_frozen(breakable: OnPostgres) -> None:
+    """While the database is frozen, readiness says so within seconds, and the process can still be ended."""
+    product = breakable.serve()
+    product.register("bob")
+    with frozen(breakable.database):
         started = time.monotonic()
         assert product.client().get("/readyz").status_code == 503
         assert time.monotonic() - started < 8
         assert product.stop(40) == 0
-    finally:
-        for pid in frozen:
-            os.kill(pid, signal.SIGCONT)
-
-
-def _family(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *map(int, children)]
 
 
 @pytest.fixture(scope="module")

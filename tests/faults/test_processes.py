@@ -150,20 +150,27 @@ def test_redis_restarted(pair: Pair) -> None:
 
 
 @pytest.mark.contract("GET /readyz", "Redis away")
-def test_redis_away(pair: Pair, upstream: FakeOpenAI) -> None:
-    """While Redis is away answers go on, are read elsewhere from the database, and are stopped from there."""
+@pytest.mark.parametrize("frozen", [False, True], ids=["stopped", "frozen"])
+def test_redis_away(pair: Pair, upstream: FakeOpenAI, frozen: bool) -> None:
+    """While Redis is away or silent answers go on, are read elsewhere from the database, and stopped from there."""
     api_user = pair.alice
     before = api_user.quota()["used_today"]
-    silent = api_user.ask("Say nothing", "hang")["id"]
-    pair.redis.stop()
+    silent = api_user.ask(f"Say nothing {frozen}", "hang")["id"]
+    if frozen:
+        pair.redis.signal(signal.SIGSTOP)
+    else:
+        pair.redis.stop()
     generation = api_user.ask("Hello", "endless")["id"]
     with reading(pair.second.url, api_user, [generation]) as seen:
         time.sleep(1.5)
         row = pair.alice_there.stop(generation)
     assert pair.alice_there.stop(silent)["finish_reason"] == "cancelled"
-    (hanging,) = upstream.asked("Say nothing")
+    (hanging,) = upstream.asked(f"Say nothing {frozen}")
     wait_until(lambda: hanging.closed_by_peer_at is not None, 10)
-    pair.redis.start()
+    if frozen:
+        pair.redis.signal(signal.SIGCONT)
+    else:
+        pair.redis.start()
     assert (row["status"], row["finish_reason"]) == ("completed", "cancelled")
     assert row["content"]
     assert seen[0].text == row["content"]
