@@ -1,63 +1,23 @@
 """The files of deploy/ at work: real nginx in front of the product, and in front of a vendor."""
 
 import itertools
-import os
 import re
 import socket
 import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.nginx import front, nginx
 from tests.product import Product, connected, read_events, text_of
 from tests.readers import wait_until
 from tests.servers import ROOT, find, free_port
 from tests.upstreams import FakeOpenAI
-
-HTTP = """
-{user} worker_processes 1; daemon off; pid {home}/pid; error_log {home}/error.log;
-events {{ worker_connections 1024; }}
-http {{ client_body_temp_path {home}/b; proxy_temp_path {home}/p; fastcgi_temp_path {home}/f; uwsgi_temp_path {home}/u;
-  scgi_temp_path {home}/s; access_log {home}/access.log; {inside} }}
-"""
-
-
-@contextmanager
-def nginx(home: Path, inside: str) -> Iterator[None]:
-    configuration = home / "nginx.conf"
-    # Started by root, nginx would run its workers as a user who may not write into our folder.
-    user = "user root;" if os.getuid() == 0 else ""
-    configuration.write_text(HTTP.format(home=home, inside=inside, user=user))
-    command = [str(find("nginx")), "-c", str(configuration)]
-    checked = subprocess.run([*command, "-t"], capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stderr
-    with (home / "output").open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
-        try:
-            time.sleep(0.3)
-            yield
-        finally:
-            process.terminate()
-            process.wait(10)
-
-
-def front(home: Path, product_port: str, port: int, tls: str = "") -> str:
-    """Return the shipped files for loopback; `tls` is what follows the port where TLS is kept."""
-    text = "".join((ROOT / "deploy/nginx" / name).read_text() for name in ("upstream.conf", "rivulet.conf"))
-    text = re.sub(r"\n *listen \[::\].*;", "", text).replace("/var/log/nginx", str(home))
-    if not tls:
-        text = re.sub(r"\n *ssl_.*;", "", text)
-    text = text.replace("/etc/nginx/tls", str(home)).replace("listen 443 ssl http2;", f"listen 127.0.0.1:{port}{tls};")
-    return text.replace("127.0.0.1:8000", f"127.0.0.1:{product_port}").replace(
-        "listen 80;", f"listen unix:{home}/plain;"
-    )
 
 
 @pytest.mark.contract("deploy/")

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.faults.test_nginx import front, nginx
+from tests.nginx import front, nginx
 from tests.product import ApiUser, Product, connected, text_of
 from tests.readers import wait_until
 from tests.runtime.test_workers import workers_of

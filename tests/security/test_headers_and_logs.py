@@ -11,7 +11,7 @@ import httpx
 import pytest
 from django.templatetags.static import static
 
-from tests.faults.test_nginx import front, nginx
+from tests.nginx import front, nginx
 from tests.product import PASSWORD, ApiUser, Product
 from tests.readers import wait_until
 from tests.servers import free_port
