@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from allauth.account.models import EmailAddress
-from allauth.usersessions.models import UserSession
+from django.apps import apps
 from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.db.models import NOT_PROVIDED, Model
@@ -57,7 +57,9 @@ def fill(size: Size) -> None:
             invite_code="lpad(to_hex(n), 10, '0')", is_active="true")  # fmt: skip
     _insert(EmailAddress, users, user_id=user, email=f"{name} || '@example.org'", verified="true", primary="true")
     _insert(ApiToken, users, user_id=user, name="'laptop ' || n", digest="lpad(to_hex(n), 64, '0')")
-    _insert(UserSession, users, user_id=user, ip="'10.0.0.1'::inet", session_key="to_hex(n)")
+    if apps.is_installed("allauth.usersessions"):  # the previous release has no such table
+        sessions = apps.get_model("usersessions", "UserSession")
+        _insert(sessions, users, user_id=user, ip="'10.0.0.1'::inet", session_key="to_hex(n)")
     _insert(Conversation, size.conversations, user_id=user, title="'Talk ' || n || ' about ' || md5(n::text)")
     _insert(Message, 2 * size.conversations, conversation_id=f"1 + n / 2 % {size.conversations}", role="'user'",
             content="'question ' || n")  # fmt: skip

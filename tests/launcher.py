@@ -73,25 +73,34 @@ class Program:
 
 
 def start(
-    arguments: Sequence[str], environment: Mapping[str, str], output: int, errors: int, given: int | None = None
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    output: int,
+    errors: int,
+    given: int | None = None,
+    root: Path = ROOT,
 ) -> Program:
-    """Start `python ARGUMENTS` in the root of the project; the last three are file descriptors of its streams."""
+    """Start `python ARGUMENTS` in the root of the project, or of a copy; three are file descriptors of its streams."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     request = json.dumps([list(arguments), dict(environment)]).encode()
     with theirs, Path(os.devnull).open("rb") as nothing:
         streams = [nothing.fileno() if given is None else given, output, errors]
-        socket.send_fds(_launcher(), [request], [theirs.fileno(), *streams])
+        socket.send_fds(_launcher(root), [request], [theirs.fileno(), *streams])
     return Program(ours)
 
 
 def run(
-    arguments: Sequence[str], environment: Mapping[str, str], given: str = "", seconds: float | None = None
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    given: str = "",
+    seconds: float | None = None,
+    root: Path = ROOT,
 ) -> "subprocess.CompletedProcess[str]":
     """Run `python ARGUMENTS` to its end, like `subprocess.run`."""
     with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         stdin.write(given.encode())
         stdin.seek(0)
-        program = start(arguments, environment, stdout.fileno(), stderr.fileno(), stdin.fileno())
+        program = start(arguments, environment, stdout.fileno(), stderr.fileno(), stdin.fileno(), root)
         try:
             code = program.wait(seconds)
         except BaseException:
@@ -107,12 +116,12 @@ def _text(file: IO[bytes]) -> str:
 
 
 @cache
-def _launcher() -> socket.socket:
-    """Start the launcher; return the socket for requests, whose end ends the launcher."""
+def _launcher(root: Path) -> socket.socket:
+    """Start the launcher of this root; return the socket for requests, whose end ends the launcher."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     variables = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     with theirs:
-        process = subprocess.Popen([sys.executable, "-m", "tests.launcher"], cwd=ROOT, env=variables, stdin=theirs)
+        process = subprocess.Popen([sys.executable, "-m", "tests.launcher"], cwd=root, env=variables, stdin=theirs)
     atexit.register(process.wait)
     atexit.register(ours.close)
     return ours

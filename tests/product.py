@@ -31,7 +31,6 @@ from tests.upstreams import FakeOpenAI
 
 READY = re.compile(r"Rivulet is ready: (http://\S+?)/$", re.MULTILINE)
 SETUP_SECONDS, START_SECONDS = 120, 120
-MANAGE = str(ROOT / "manage.py")
 PASSWORD = "correct horse battery staple"
 
 
@@ -98,9 +97,6 @@ SERVING |= {
 }
 
 
-FIRST_START = str(ROOT / "tests/first_start.py")
-
-
 @cache
 def _folder(_settings: Settings) -> Path:
     """Return the folder for what `manage.py setup` leaves with these settings; it is empty until a product left it."""
@@ -114,6 +110,9 @@ class Product:
 
     Setting up happens once. `is_set_up`: not at all, as another process has set up this database.
     """
+
+    # The folder with the code.
+    root = ROOT
 
     def __init__(self, var_dir: Path, database_url: str = "", *, is_set_up: bool = False, **variables: str) -> None:
         self.var_dir, self._is_set_up = var_dir, is_set_up
@@ -134,7 +133,18 @@ class Product:
 
     def manage(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         """Run a management command to its end."""
-        return launcher.run([MANAGE, *arguments], {**self._environment, **variables}, seconds=SETUP_SECONDS)
+        return launcher.run(
+            [str(self.root / "manage.py"), *arguments],
+            {**self._environment, **variables},
+            seconds=SETUP_SECONDS,
+            root=self.root,
+        )
+
+    def begin(self, output: Path, *arguments: str) -> launcher.Program:
+        """Start a management command that writes what it says to a file; return without waiting for it."""
+        with output.open("wb") as file:
+            command = [str(self.root / "manage.py"), *arguments]
+            return launcher.start(command, self._environment, file.fileno(), file.fileno(), root=self.root)
 
     def set_up(self) -> Self:
         """Set up once; a new folder becomes a copy of one that was set up with the same settings."""
@@ -147,9 +157,10 @@ class Product:
 
     def start(self) -> Self:
         """Set up and serve."""
-        arguments = [str(ROOT / "tests/impatient.py") if "IMPATIENCE" in self._environment else MANAGE, "serve"]
+        program = "tests/impatient.py" if "IMPATIENCE" in self._environment else "manage.py"
+        arguments = [str(self.root / program), "serve"]
         if (folder := self._folder_of_setup()) is not None:
-            arguments = [FIRST_START, folder, *arguments]
+            arguments = [str(self.root / "tests/first_start.py"), folder, *arguments]
         return self.serve(*arguments)
 
     def _folder_of_setup(self) -> str | None:
@@ -175,7 +186,7 @@ class Product:
         """Start the process with these arguments, and wait until it serves."""
         reading, writing = os.pipe()
         try:
-            self._process = launcher.start(arguments, self._environment, writing, writing)
+            self._process = launcher.start(arguments, self._environment, writing, writing, root=self.root)
         finally:
             os.close(writing)
         self._lines = []

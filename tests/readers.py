@@ -25,6 +25,8 @@ class Reading:
     generation: str
     events: list[Event] = field(default_factory=list)
     connections: int = 0
+    # The statuses of refusals, after each of which the reader has come back.
+    refused: list[int] = field(default_factory=list)
     # The longest time without a byte within one connection.
     silence: float = 0.0
 
@@ -49,9 +51,20 @@ class Reading:
                 assert after.number == before.number + 1, (before, after)
 
 
-async def read(url: str, token: str, generation: str, *, cuts: random.Random | None = None, most: int = 8) -> Reading:
-    """Follow a generation to its end over several connections; `cuts` ends up to `most` of them early."""
-    reading = Reading(generation)
+async def read(
+    url: str,
+    token: str,
+    generation: str,
+    *,
+    cuts: random.Random | None = None,
+    most: int = 8,
+    reading: Reading | None = None,
+) -> Reading:
+    """Follow a generation to its end over several connections; `cuts` ends up to `most` of them early.
+
+    The events go to `reading`, if one is given.
+    """
+    reading = reading or Reading(generation)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not reading.ended:
         assert time.monotonic() < deadline, f"{generation} did not end; last event {reading.last_id}"
@@ -112,6 +125,7 @@ async def _connect(url: str, token: str, reading: Reading, limit: int | None) ->
         if status == 200:
             await _take(reader, reading, limit)
         else:
+            reading.refused += [status] * (status >= 500)
             await asyncio.sleep(RETRY_SECONDS)
     finally:
         writer.transport.abort()

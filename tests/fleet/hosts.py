@@ -1,0 +1,180 @@
+"""Two hosts of the product behind the shipped nginx, on one PostgreSQL behind PgBouncer and one Redis."""
+
+import os
+import random
+import signal
+import subprocess
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests import launcher, nginx, servers
+from tests.conftest import _missing
+from tests.fleet.release import PreviousProduct
+from tests.pgbouncer import pooling
+from tests.product import Product, connected
+from tests.readers import wait_until
+from tests.servers import ROOT, find, free_port
+from tests.upstreams import FakeOpenAI
+
+SOAK = os.environ.get("SOAK") == "1"
+WORKERS = 2 if SOAK else 1
+# `stream` takes some seconds, so that things happen during it.
+MODELS = {"stream": "paced:200:50" if SOAK else "paced:40:50", "prompt": "paced:5:10", "reset": "reset_mid_stream"}
+
+
+class Fleet:
+    """The hosts and what is around them."""
+
+    def __init__(self, folder: Path, postgres: servers.Postgres, redis: servers.Redis) -> None:
+        self.postgres, self.redis, self._folder = postgres, redis, folder
+        self.hosts: list[Product] = []
+        self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+        self.database = self._pooled = ""
+        self._variables: dict[str, str] = {}
+        self._nginx: nginx.Nginx | None = None
+        self._has_new_tables = False
+
+    @contextmanager
+    def of_previous_release(self, upstream: FakeOpenAI) -> Iterator["Fleet"]:
+        """Start hosts of the previous release on an empty database; it knows no pooler."""
+        with self._around(self.postgres.database(), upstream):
+            for number in range(2):
+                variables = {"WORKERS": str(WORKERS), **self._variables}
+                host = PreviousProduct(self._folder / "var", self.database, is_set_up=number > 0, **variables)
+                self.hosts.append(host.start())
+            with self._behind_nginx():
+                yield self
+
+    @contextmanager
+    def of_this_release(self, upstream: FakeOpenAI) -> Iterator["Fleet"]:
+        """Start hosts of this release."""
+        with self._around(self.postgres.migrated_database(), upstream):
+            self.set_up()
+            for _number in range(2):
+                self.hosts.append(self._new_product(WORKERS=str(WORKERS)).start())
+            with self._behind_nginx():
+                yield self
+
+    @contextmanager
+    def _around(self, database: str, upstream: FakeOpenAI) -> Iterator[None]:
+        with pooling(self.postgres, database.rpartition("/")[2]) as pooled:
+            self.database, self._pooled = database, pooled
+            self._variables = {**connected(upstream, **MODELS), "REDIS_URL": self.redis.url}
+            self._variables |= {"DRAIN_SECONDS": "60", "PROCESS_LEASE_SECONDS": "3"}
+            # A worker that dies often is not at fault here.
+            self._variables |= {"IMPATIENCE": "runtime.supervisor.LONGEST_PAUSE_SECONDS=0.5"}
+            try:
+                yield
+            finally:
+                for host in self.hosts:
+                    host.close()
+
+    @contextmanager
+    def _behind_nginx(self) -> Iterator[None]:
+        home = self._folder / "nginx"
+        home.mkdir()
+        with nginx.nginx(home, self._configuration()) as self._nginx:
+            yield
+
+    def _new_product(self, **variables: str) -> Product:
+        return Product(self._folder / "var", self._pooled, is_set_up=True, **{**self._variables, **variables})
+
+    # --- the upgrade ---
+
+    def fill(self, users: int, conversations: int, entries: int) -> None:
+        """Fill the tables of the previous release."""
+        program = (
+            f"import django, runpy; django.setup(); filling = runpy.run_path({str(ROOT / 'tests/filling.py')!r}); "
+            f"filling['fill'](filling['Size']({users}, {conversations}, {entries}))"
+        )
+        variables = servers.environment(self.database, self._folder / "var", **self._variables)
+        variables["DJANGO_SETTINGS_MODULE"] = "tests.product_settings"
+        done = launcher.run(["-c", program], variables, root=self.hosts[0].root)
+        assert done.returncode == 0, done.stderr
+
+    @property
+    def old_host(self) -> Product:
+        """A host with the previous release, whose tables are those of this one."""
+        self.set_up()
+        return self.hosts[-1]
+
+    def set_up(self) -> None:
+        """Run `setup` of this release once."""
+        if not self._has_new_tables:
+            done = self._new_product().manage("setup")
+            assert done.returncode == 0, done.stderr
+            self._has_new_tables = True
+
+    def set_up_beside(self, dump: "subprocess.Popen[bytes]", serving: Callable[[], None]) -> None:
+        """Run `setup` while a dump, which has begun, reads all tables; let it go on when `serving` has returned."""
+        output = self._folder / "setup"
+        setup = self._new_product().begin(output, "setup")
+        wait_until(lambda: "Waiting for a table" in output.read_text())
+        serving()
+        assert setup.poll() is None, output.read_text()
+        dump.communicate()
+        assert (dump.returncode, setup.wait(600)) == (0, 0), output.read_text()
+        self._has_new_tables = True
+
+    def replace(self, number: int) -> None:
+        """Replace the previous release on a host, as docs/operations.md says."""
+        self.set_up()
+        old = self.hosts[number]
+        self._reload(down=[number])
+        # 0.2.0 would refuse a prompt that it has begun to look at; those from nginx came before these.
+        for _connection in range(4 * WORKERS):
+            old.admin().ask("Hello", "prompt")
+        assert old.stop(90) == 0, old.output
+        self.hosts[number] = self._new_product(PORT=_port(old), WORKERS=str(WORKERS)).start()
+        self._reload(down=[])
+        old.close()
+
+    def _reload(self, down: Collection[int]) -> None:
+        assert self._nginx
+        self._nginx.reload(self._configuration(down))
+
+    def _configuration(self, down: Collection[int] = ()) -> str:
+        """Return the shipped files with both hosts, of which some are marked as down."""
+        first, second = map(_port, self.hosts)
+        text = nginx.front(self._folder / "nginx", first, self._port)
+        text = text.replace("# server 10.0.0.12:8000", f"server 127.0.0.1:{second}")
+        for number in down:
+            place = f"server 127.0.0.1:{_port(self.hosts[number])} "
+            text = text.replace(place, f"{place}down ")
+        return text
+
+    # --- faults ---
+
+    def kill_worker(self, number: int, chance: random.Random) -> None:
+        """Kill a process of a host that serves, and wait until another has its place."""
+        workers = children(self.hosts[number].pid)
+        if not workers:
+            self.kill(number)
+            return
+        os.kill(chance.choice(workers), signal.SIGKILL)
+        wait_until(lambda: len(children(self.hosts[number].pid)) == len(workers))
+
+    def kill(self, number: int, *, only_main: bool = False) -> None:
+        """Kill the processes of a host at once, or the one that watches the workers; start it again."""
+        host = self.hosts[number]
+        for pid in (*(() if only_main else children(host.pid)), host.pid):
+            os.kill(pid, signal.SIGKILL)
+        host.wait_for_death()
+        host.start()
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _port(host: Product) -> str:
+    return host.url.rpartition(":")[2]
+
+
+def need_programs() -> None:
+    """Leave the test out where a program is missing."""
+    for program in ("pgbouncer", "nginx"):
+        if find(program) is None:
+            _missing(f"{program} is not installed: apt-get install {program}")
