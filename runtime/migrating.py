@@ -21,8 +21,9 @@ from runtime.copies.postgresql import is_pooled
 
 # The key of PostgreSQL's advisory lock: an arbitrary constant.
 ADVISORY_LOCK = 7_481_265_018
-# Seconds between two attempts to take it, or to get a table.
-RETRY_SECONDS = 0.2
+# Seconds between two attempts to take it, or to get a table; for a table they double, up to the second figure, because
+# each attempt reads all migrations.
+RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.2, 5.0
 # Milliseconds that a migration waits for a table, and others behind it.
 TABLE_MS = 200
 # PostgreSQL's SQLSTATEs of a lock that did not come in time, and of a deadlock.
@@ -61,7 +62,7 @@ def migrate(seconds: float, waiting: Callable[[], None]) -> None:
     if connection.vendor != "postgresql":
         call_command("migrate", interactive=False, verbosity=0)
         return
-    deadline, is_first = time.monotonic() + seconds, True
+    deadline, pause = time.monotonic() + seconds, RETRY_SECONDS
     while True:
         try:
             with _for_migrations():
@@ -70,10 +71,10 @@ def migrate(seconds: float, waiting: Callable[[], None]) -> None:
         except OperationalError as error:
             if getattr(error.__cause__, "sqlstate", "") not in TRY_AGAIN or time.monotonic() > deadline:
                 raise
-        if is_first:
+        if pause == RETRY_SECONDS:
             waiting()
-        is_first = False
-        time.sleep(RETRY_SECONDS)
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_RETRY_SECONDS)
 
 
 @contextmanager
