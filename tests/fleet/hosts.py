@@ -1,4 +1,4 @@
-"""Two hosts of the product behind the shipped nginx, on one PostgreSQL behind PgBouncer and one Redis."""
+"""Hosts of the product behind the shipped nginx, on one PostgreSQL behind PgBouncer and one Redis."""
 
 import os
 import random
@@ -18,9 +18,10 @@ from tests.servers import ROOT, find, free_port
 from tests.upstreams import FakeOpenAI
 
 SOAK = os.environ.get("SOAK") == "1"
-WORKERS = 2 if SOAK else 1
+# Hosts of the previous release, which take long to start, and workers of each host.
+OLD_HOSTS, WORKERS = (2, 2) if SOAK else (1, 1)
 # `stream` takes some seconds, so that things happen during it.
-MODELS = {"stream": "paced:200:50" if SOAK else "paced:40:50", "prompt": "paced:5:10", "reset": "reset_mid_stream"}
+MODELS = {"stream": "paced:100:100" if SOAK else "paced:40:50", "prompt": "paced:5:10", "reset": "reset_mid_stream"}
 
 
 class Fleet:
@@ -40,7 +41,7 @@ class Fleet:
     def of_previous_release(self, upstream: FakeOpenAI) -> Iterator["Fleet"]:
         """Start hosts of the previous release on an empty database; it knows no pooler."""
         with self._around(self.postgres.database(), upstream):
-            for number in range(2):
+            for number in range(OLD_HOSTS):
                 variables = {"WORKERS": str(WORKERS), **self._variables}
                 host = PreviousProduct(self._folder / "var", self.database, is_set_up=number > 0, **variables)
                 self.hosts.append(host.start())
@@ -51,9 +52,8 @@ class Fleet:
     def of_this_release(self, upstream: FakeOpenAI) -> Iterator["Fleet"]:
         """Start hosts of this release."""
         with self._around(self.postgres.migrated_database(), upstream):
-            self.set_up()
-            for _number in range(2):
-                self.hosts.append(self._new_product(WORKERS=str(WORKERS)).start())
+            for number in range(2):
+                self.hosts.append(self._new_product(is_set_up=number > 0, WORKERS=str(WORKERS)).start())
             with self._behind_nginx():
                 yield self
 
@@ -78,8 +78,8 @@ class Fleet:
         with nginx.nginx(home, self._configuration()) as self._nginx:
             yield
 
-    def _new_product(self, **variables: str) -> Product:
-        return Product(self._folder / "var", self._pooled, is_set_up=True, **{**self._variables, **variables})
+    def _new_product(self, *, is_set_up: bool = True, **variables: str) -> Product:
+        return Product(self._folder / "var", self._pooled, is_set_up=is_set_up, **{**self._variables, **variables})
 
     # --- the upgrade ---
 
@@ -118,6 +118,12 @@ class Fleet:
         assert (dump.returncode, setup.wait(600)) == (0, 0), output.read_text()
         self._has_new_tables = True
 
+    def add(self) -> None:
+        """Start a host of this release beside the others."""
+        self.set_up()
+        self.hosts.append(self._new_product(WORKERS=str(WORKERS)).start())
+        self._reload(down=[])
+
     def replace(self, number: int) -> None:
         """Replace the previous release on a host, as docs/operations.md says."""
         self.set_up()
@@ -136,10 +142,11 @@ class Fleet:
         self._nginx.reload(self._configuration(down))
 
     def _configuration(self, down: Collection[int] = ()) -> str:
-        """Return the shipped files with both hosts, of which some are marked as down."""
-        first, second = map(_port, self.hosts)
+        """Return the shipped files with all hosts, of which some are marked as down."""
+        first, *others = map(_port, self.hosts)
         text = nginx.front(self._folder / "nginx", first, self._port)
-        text = text.replace("# server 10.0.0.12:8000", f"server 127.0.0.1:{second}")
+        for port in others:
+            text = text.replace("# server 10.0.0.12:8000", f"server 127.0.0.1:{port}")
         for number in down:
             place = f"server 127.0.0.1:{_port(self.hosts[number])} "
             text = text.replace(place, f"{place}down ")
@@ -157,11 +164,13 @@ class Fleet:
         wait_until(lambda: len(children(self.hosts[number].pid)) == len(workers))
 
     def kill(self, number: int, *, only_main: bool = False) -> None:
-        """Kill the processes of a host at once, or the one that watches the workers; start it again."""
+        """Kill a host's processes at once, or the one that watches the others; start it again when all have ended."""
         host = self.hosts[number]
-        for pid in (*(() if only_main else children(host.pid)), host.pid):
+        workers = children(host.pid)
+        for pid in (*(() if only_main else workers), host.pid):
             os.kill(pid, signal.SIGKILL)
         host.wait_for_death()
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 90)
         host.start()
 
 

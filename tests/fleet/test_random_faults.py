@@ -20,9 +20,9 @@ from tests.upstreams import FakeOpenAI
 
 SOAK = os.environ.get("SOAK") == "1"
 SEED = 18
-USERS, USERS_PAUSE = (200, 30.0) if SOAK else (12, 1.0)
+USERS, USERS_PAUSE = (200, 120.0) if SOAK else (6, 1.0)
 # Rounds of all faults, and the longest time between two faults: half an hour in all.
-ROUNDS, FAULTS_PAUSE = (44, 10.0) if SOAK else (1, 1.0)
+ROUNDS, FAULTS_PAUSE = (28, 10.0) if SOAK else (1, 1.0)
 STREAMS = 50
 FROZEN_SECONDS = 2.0
 # What may be in use more after the second half than after the first; nginx keeps up to 64 connections to a host.
