@@ -43,6 +43,7 @@ class RedisClients:
     """Connections to Redis of one process, and whether Redis replied to the last command."""
 
     def __init__(self, url: str, process: ServingProcess) -> None:
+        self._for_threads: redis.Redis | None = None
         self.url = url
         self._process = process
         self._client: tuple[asyncio.AbstractEventLoop, Redis] | None = None
@@ -61,7 +62,9 @@ class RedisClients:
         self._url, self._parsed = url, redis_urls.parse(url or "redis://")
         # What one client of this process learns about nodes and sentinels holds for all of them.
         self._slots, self._sentinels = Slots(self._parsed.addresses), redis_sentinel.Sentinels(self._parsed)
-        self._for_threads: redis.Redis | None = None
+        if self._for_threads is not None:
+            self._for_threads.close()
+        self._for_threads = None
 
     def tag(self, name: object) -> str:
         """Return the part of a key that alone decides on its slot in a cluster.
