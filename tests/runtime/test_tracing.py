@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -64,8 +63,12 @@ def children(spans: list[Span], parent: str) -> list[str]:
     return [span.name for span in spans if span.parent == parent]
 
 
-def lines(product: Product, trace: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in product.output.splitlines() if trace in line]
+def lines(product: Product, trace: str) -> set[str]:
+    """Return the events of the log lines of a trace."""
+    found = [
+        json.loads(line) for line in product.output.splitlines(keepends=True) if trace in line and line.endswith("\n")
+    ]
+    return {line["event"] for line in found if line["trace_id"] == trace}
 
 
 def test_without_a_collector_nothing_is_loaded() -> None:
@@ -94,8 +97,7 @@ def test_a_completion_is_a_tree_of_spans(traced: ApiUser, collector: Collector, 
     assert start.end <= attempt.start <= attempt.end <= finish.start <= finish.end <= generation.end
     assert {span.service for span in spans} == {"rivulet-test"}
     assert not any(span.is_error or span.events for span in spans)
-    assert {line["event"] for line in lines(traced.product, trace) if line.get("trace_id") == trace} >= {"generation"}
-    wait_until(lambda: "request" in {line["event"] for line in lines(traced.product, trace)})
+    wait_until(lambda: lines(traced.product, trace) >= {"request", "generation"})
     (asked,) = upstream.asked(f"{PROMPT} {trace}")
     assert asked.headers["traceparent"] == f"00-{trace}-{attempt.id}-01"
 
@@ -158,7 +160,8 @@ def test_probes_are_not_traced(traced: ApiUser, collector: Collector) -> None:
     """Requests of probes and of Prometheus make no spans."""
     for path in ("/healthz", "/readyz", "/metrics"):
         assert traced.client.get(path).status_code in {200, 403}
-    complete(traced, "plain")
+    later, _caller = complete(traced, "plain")
+    collector.trace(later, 5)
     assert not [span for span in list(collector.spans) if "/healthz" in span.name or "/metrics" in span.name]
 
 
@@ -196,5 +199,5 @@ def test_a_missing_collector_changes_nothing(traced: ApiUser, collector: Collect
         complete(traced, "plain")
     metrics = traced.product.client()
     wait_until(lambda: "\nrivulet_spans_lost_total 0.0" not in metrics.get("/metrics").text)
-    assert "does not take spans" in traced.product.output
+    wait_until(lambda: "does not take spans" in traced.product.output)
     assert traced.product.stop() == 0
