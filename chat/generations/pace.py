@@ -1,9 +1,8 @@
 """Let generations begin only as fast as running streams stay smooth.
 
 A beginning costs as much as a hundred deltas. When more prompts come than the process can start beside its running
-streams, they wait in order. While many streams run and turns of the event loop take long, they begin one by one, with
-pauses for the streams. When the wait would be longer than MAX_START_SECONDS, a prompt is refused, so that the queue
-stays short.
+streams, they wait in order. While many streams run and turns of the event loop take long, only some begin in each turn.
+When the wait would be longer than MAX_START_SECONDS, a prompt is refused, so that the queue stays short.
 """
 
 import asyncio
@@ -23,8 +22,9 @@ AT_ONCE = MOST_TOGETHER
 MANY_RUNNING = 100
 # CPU seconds of one turn of the event loop, in which each stream is served once, up to which readers notice nothing.
 SMOOTH_SECONDS = 0.05
-# The pause before a beginning while turns are longer, in such turns.
-PAUSE_TURNS = 1
+# Beginnings within one turn while turns are longer. They take about as long as the turn, so a reader waits for twice as
+# long; one by one, a thousand prompts would take longer than a minute.
+WITHIN_A_TURN = 16
 # Seconds of the longest pause, so that some prompts begin whatever the load.
 LONGEST_PAUSE_SECONDS = 0.5
 # How much the latest interval between two beginnings counts in the average that predicts a wait.
@@ -38,7 +38,7 @@ class Pace:
         # Returns the number of generations that run in this process.
         self._running = running
         self._slots = asyncio.Semaphore(AT_ONCE)
-        self._turns = asyncio.Lock()
+        self._within_turn = asyncio.Semaphore(WITHIN_A_TURN)
         self._waiting = 0
         # The average seconds between two beginnings while prompts waited; when the last one began, if others waited.
         self._interval = 0.0
@@ -58,8 +58,8 @@ class Pace:
             await self._wait()
         try:
             if self._running() >= MANY_RUNNING and (turn := await _turn_of_the_loop()) > SMOOTH_SECONDS:
-                async with self._turns:
-                    await asyncio.sleep(min(turn * PAUSE_TURNS, LONGEST_PAUSE_SECONDS))
+                async with self._within_turn:
+                    await asyncio.sleep(min(turn, LONGEST_PAUSE_SECONDS))
             self._note_start()
             yield
         finally:

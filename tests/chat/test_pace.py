@@ -1,13 +1,12 @@
 """Beginnings in turn: those beyond what the process can start wait in order, and not for long."""
 
 import asyncio
-import itertools
 import time
 from typing import Any
 
 import pytest
 
-from chat.generations.pace import AT_ONCE, LONGEST_PAUSE_SECONDS, MANY_RUNNING, SMOOTH_SECONDS, Pace
+from chat.generations.pace import AT_ONCE, LONGEST_PAUSE_SECONDS, MANY_RUNNING, SMOOTH_SECONDS, WITHIN_A_TURN, Pace
 from web.refusals import ServiceUnavailable
 
 
@@ -64,7 +63,7 @@ async def test_the_first_of_a_burst_predict_nothing(settings: Any) -> None:
 
 @pytest.mark.parametrize("running", [0, MANY_RUNNING])
 async def test_streams_have_their_turn_between_beginnings(settings: Any, running: int) -> None:
-    """While turns of many streams take long, prompts begin one by one, with pauses."""
+    """While turns of many streams take long, few prompts begin in each of them."""
     settings.MAX_START_SECONDS = 5
     pace, began, busy = Pace(lambda: running), list[float](), True
 
@@ -81,9 +80,9 @@ async def test_streams_have_their_turn_between_beginnings(settings: Any, running
 
     serving = asyncio.create_task(streams())
     await asyncio.sleep(0)
-    await asyncio.gather(*(begin() for _ in range(4)))
+    await asyncio.gather(*(begin() for _ in range(2 * WITHIN_A_TURN + 1)))
     busy = False
     await serving
-    pauses = [later - earlier for earlier, later in itertools.pairwise(began)]
+    pauses = [later - earlier for earlier, later in zip(began, began[WITHIN_A_TURN:], strict=False)]
     is_paused = min(pauses) >= min(2 * SMOOTH_SECONDS, LONGEST_PAUSE_SECONDS)
     assert is_paused == bool(running)
