@@ -24,7 +24,9 @@ class PreviousProduct(Product):
 
 
 def is_missing() -> bool:
-    """Whether the clone has no history that far back."""
+    """Whether this is no clone, or one without history that far back."""
+    if shutil.which("git") is None:
+        return True
     found = subprocess.run(["git", "cat-file", "-e", f"{COMMIT}^{{commit}}"], cwd=ROOT, capture_output=True)
     return found.returncode != 0
 

@@ -41,7 +41,7 @@ def fleet(
         Fleet(tmp_path_factory.mktemp("fleet"), postgres, redis).of_previous_release(upstream) as running,
     ):
         if SOAK:
-            running.fill(users=100_000, conversations=300_000, entries=1_000_000)
+            running.fill(users=100_000, conversations=50_000, entries=50_000)
         yield running
 
 
