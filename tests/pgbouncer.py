@@ -14,6 +14,15 @@ from tests.servers import ROOT, Postgres, _as_postgres, _await, _stop, find, fre
 
 # Connections to PostgreSQL: fewer than a process opens, so that its transactions share them.
 POOL_SIZE = 4
+# As docs/operations.md has them.
+ROLE_LIMITS = ("statement_timeout = '30s'", "lock_timeout = '15s'", "idle_in_transaction_session_timeout = '10s'")
+
+
+def limit_role(postgres: Postgres, name: str) -> None:
+    """Give the connections to a database their time limits, which a pooler does not pass on."""
+    with psycopg.connect(postgres.url(name), autocommit=True) as direct:
+        for limit in ROLE_LIMITS:
+            direct.execute(f"ALTER ROLE postgres IN DATABASE {name} SET {limit}")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests import launcher, nginx, servers
 from tests.conftest import _missing
 from tests.fleet.release import PreviousProduct
-from tests.pgbouncer import pooling
+from tests.pgbouncer import limit_role, pooling
 from tests.product import Product, connected
 from tests.readers import wait_until
 from tests.servers import ROOT, find, free_port
@@ -59,7 +59,9 @@ class Fleet:
 
     @contextmanager
     def _around(self, database: str, upstream: FakeOpenAI) -> Iterator[None]:
-        with pooling(self.postgres, database.rpartition("/")[2]) as pooled:
+        name = database.rpartition("/")[2]
+        limit_role(self.postgres, name)
+        with pooling(self.postgres, name) as pooled:
             self.database, self._pooled = database, pooled
             self._variables = {**connected(upstream, **MODELS), "REDIS_URL": self.redis.url}
             self._variables |= {"DRAIN_SECONDS": "60", "PROCESS_LEASE_SECONDS": "3"}
@@ -160,8 +162,9 @@ class Fleet:
         if not workers:
             self.kill(number)
             return
-        os.kill(chance.choice(workers), signal.SIGKILL)
-        wait_until(lambda: len(children(self.hosts[number].pid)) == len(workers))
+        killed = chance.choice(workers)
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: killed not in (now := children(self.hosts[number].pid)) and len(now) == len(workers))
 
     def kill(self, number: int, *, only_main: bool = False) -> None:
         """Kill a host's processes at once, or the one that watches the others; start it again when all have ended."""

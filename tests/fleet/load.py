@@ -29,8 +29,8 @@ class Asking(ABC):
         self.refusals: list[str] = []
         # Seconds until a prompt was accepted.
         self.waits: list[float] = []
-        # Connections that ended without a response.
-        self.cut = 0
+        # Connections that brought no response.
+        self.cut: list[str] = []
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -79,13 +79,13 @@ class Asking(ABC):
         while True:
             try:
                 response = await client.post(path, json=body, headers=headers)
-            except httpx.TransportError:
-                self.cut += 1
+            except httpx.TransportError as error:
+                self.cut.append(f"{type(error).__name__} {path} of {user.name}")
             else:
                 if response.status_code < 500:
                     return response
                 self.refusals.append(f"{response.status_code} {response.text}")
-            assert time.monotonic() < deadline, self.refusals
+            assert time.monotonic() < deadline, (self.cut, self.refusals)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _follow(self, user: ApiUser, generation: str, cuts: random.Random | None = None) -> None:
@@ -138,8 +138,8 @@ class Crowd(Asking):
     async def _live(self, client: httpx.AsyncClient, user: ApiUser) -> None:
         acts = [self._read, self._read, self._wander, self._leave, self._stop, self._send_twice, self._fail]
         while not self._ending.is_set():
-            await self._chance.choice(acts)(client, user)
             await asyncio.sleep(self._chance.uniform(0, self._pause))
+            await self._chance.choice(acts)(client, user)
 
     async def _read(self, client: httpx.AsyncClient, user: ApiUser) -> None:
         model = self._chance.choice(["stream", "prompt"])

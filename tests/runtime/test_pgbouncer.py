@@ -5,7 +5,6 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
@@ -15,12 +14,9 @@ from chatproject.environment import database_from_url
 from runtime import deploy_checks
 from runtime.statement_limit import limited, was_interrupted
 from tests import servers
-from tests.pgbouncer import pooling
+from tests.pgbouncer import limit_role, pooling
 from tests.product import Product, connected, text_of
 from tests.upstreams import FakeOpenAI
-
-# As docs/operations.md has them.
-ROLE_LIMITS = ("statement_timeout = '30s'", "lock_timeout = '15s'", "idle_in_transaction_session_timeout = '10s'")
 
 
 def database_findings(url: str) -> list[tuple[str, str, str]]:
@@ -51,9 +47,7 @@ def test_a_product_serves_behind_the_pooler(
     earlier = sorted(name for app, name in MigrationLoader(None).disk_migrations if app == "quotas")[-2]
     with django_db_blocker.unblock(), servers.connected(url):
         call_command("migrate", "quotas", earlier, verbosity=0)
-    with psycopg.connect(url, autocommit=True) as direct:
-        for limit in ROLE_LIMITS:
-            direct.execute(f"ALTER ROLE postgres IN DATABASE {name} SET {limit}")
+    limit_role(postgres, name)
     with (
         pooling(postgres, name) as pooled,
         Product(tmp_path / "var", pooled, **connected(upstream)) as product,
