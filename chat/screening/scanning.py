@@ -93,7 +93,7 @@ class PatternTracker:
             self._begin(begun, place, length, now)
 
     def _begin(self, begun: State, place: int, length: int, now: int) -> None:
-        """Begin with the last symbol, unless a match of the same patterns has just reached it."""
+        """Begin with the last symbol, unless a match has just reached it."""
         if begun.accepts:
             self._choose(begun.accepts, place, length - 1, length, place >> PLACE_BITS)
         if begun.owners & ~now:

@@ -67,7 +67,7 @@ export class GrowingMarkdown {
 
   /**
    * Resolves in the frame after the one that shows the end of the text. A slow device may be behind by much, and needs
-   * several frames; a window that nobody sees has none, and is not waited for.
+   * several frames; a hidden window has none, and is not waited for.
    * @returns {Promise<void>}
    */
   async showRest() {
