@@ -44,11 +44,12 @@ test: $(VENV)/.dev $(ORACLES)/.installed ## everything, with real servers and a 
 	@sh tests/servers.sh
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	@# The second core compiles changed tests meanwhile, which otherwise each worker does for itself.
-	{ test -z "$$(find tests -name '*.py' -newer $(COMPILED) 2>&1)" || { $(PYTEST) --collect-only -qq >/dev/null; touch $(COMPILED); }; } \
-		& $(BIN)/mypy && $(BIN)/lint-imports && wait
-	@# Four workers, because tests wait most of the time. Tests with bounds in milliseconds run alone, after the others.
-	$(PYTEST) -n 4 --dist loadfile --no-loadscope-reorder -m "not alone"
+	@# Types and import rules are checked beside the tests, which wait much of their time. One process compiles changed tests
+	@# first, which otherwise each worker does for itself. Four workers; tests with bounds in milliseconds run alone, afterwards.
+	{ $(BIN)/mypy && $(BIN)/lint-imports; } & checks=$$!; \
+		test -z "$$(find tests -name '*.py' -newer $(COMPILED) 2>&1)" || { $(PYTEST) --collect-only -qq >/dev/null; touch $(COMPILED); }; \
+		$(PYTEST) -n 4 --dist loadfile --no-loadscope-reorder -m "not alone"; tests=$$?; \
+		wait $$checks && exit $$tests
 	$(PYTEST) -m alone $$(grep -rl --include='test_*.py' mark.alone tests)
 
 soak: $(VENV)/.dev ## the race, kill and load tests at their full counts
