@@ -74,12 +74,13 @@ def _texts(hit: Hit) -> dict[str, str]:
 
 def _place(hit: Hit, text: str) -> Place | None:
     """Return where a hit is in a stored text, by today's words or the mask."""
-    if hit.source == Hit.Source.WORD:
-        words = chat().words.load()
+    if hit.source != Hit.Source.SERVICE:
+        words = chat().words.for_user(hit.user_id).current
         lexicon = words.incoming if hit.direction == Hit.Direction.INPUT else words.outgoing
         for match in lexicon.find(text[:SEARCHED_CHARS]):
-            if match.term.id == hit.word_id:
+            if (match.term.source, match.term.id) == (hit.source, hit.word_id):
                 return match.start, match.end + 1
+    if hit.source == Hit.Source.WORD:
         word = SensitiveWord.objects.filter(pk=hit.word_id).values_list("word", flat=True).first()
         mask = MASK * len(word or "")
         if mask and (at := text.find(mask, 0, SEARCHED_CHARS)) >= 0:

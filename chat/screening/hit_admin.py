@@ -111,9 +111,8 @@ class HitAdmin(RecordAdmin[Hit], LargeTable[Hit]):
         text: str | None = hit.word if is_word else hit.pattern  # type: ignore[attr-defined]
         if text is None:
             return f"#{hit.word_id}"
-        if not is_word:
-            return text
-        return format_html('<a href="{}">{}</a>', reverse("admin:chat_sensitiveword_change", args=[hit.word_id]), text)
+        page = "admin:chat_sensitiveword_change" if is_word else "admin:chat_sensitivepattern_change"
+        return format_html('<a href="{}">{}</a>', reverse(page, args=[hit.word_id]), text)
 
     @admin.display(description=_("generation"))
     def hit_generation(self, hit: Hit) -> str:
