@@ -15,6 +15,8 @@ from chat.screening.edits import MASK
 
 # Characters shown on each side of what was found.
 SHOWN_CHARS = 400
+# Hits whose categories are looked at, because the moderation service has its own.
+LATEST = 1_000
 # Characters of a text that are searched for the place.
 SEARCHED_CHARS = 200_000
 _TITLES = {
@@ -38,8 +40,9 @@ class Shown(NamedTuple):
 
 
 def categories() -> list[str]:
-    """Return the names of categories in use."""
-    found: set[str] = set()
+    """Return the names of categories in use, and of the latest hits."""
+    latest = Hit.objects.order_by("-pk").values_list("category", flat=True)[:LATEST]
+    found = set(latest) - {""}
     for rules in (SensitiveWord, SensitivePattern):
         found.update(rules.objects.order_by().exclude(category="").values_list("category", flat=True).distinct())
     return sorted(found)

@@ -11,6 +11,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -30,7 +31,7 @@ Verdict = Hit.Verdict
 
 
 class OfCategory(admin.SimpleListFilter):
-    """Categories of words and patterns.
+    """Categories in use, and those of the latest hits.
 
     Django would read the whole table for those that occur.
     """
@@ -65,14 +66,14 @@ class HitAdmin(RecordAdmin[Hit], LargeTable[Hit]):
     """
 
     paginator = BoundedPaginator
-    list_display = ("created_at", "user", "source", "what", "category", "action", "direction", "verdict", "text")
+    list_display = ("created_at", "user", "finding", "category", "action", "direction", "verdict")
     list_display_links = None
     list_filter = ("verdict", "source", "action", OfCategory, "direction", "created_at")
     list_select_related = ("user",)
     exact = ("word_id", "generation")
     search_help_text = _("A user, or the whole id of a word or a generation.")
     fields: ClassVar[Any] = (
-        *("created_at", "user", "source", "what", "category", "action", "direction", "hit_generation", "verdict"),
+        *("created_at", "user", "finding", "category", "action", "direction", "hit_generation", "verdict"),
         *("reviewed_by", "reviewed_at"),
     )
     actions = (
@@ -103,31 +104,34 @@ class HitAdmin(RecordAdmin[Hit], LargeTable[Hit]):
             values |= {"reviewed_by": request.user, "reviewed_at": timezone.now()}
         return Hit.objects.filter(pk__in=ids).update(**values)
 
-    @admin.display(description=_("what"))
-    def what(self, hit: Hit) -> str:
+    @admin.display(description=_("found by"))
+    def finding(self, hit: Hit) -> str:
         if hit.source == Hit.Source.SERVICE:
-            return "–"
+            return hit.get_source_display()
         is_word = hit.source == Hit.Source.WORD
         text: str | None = hit.word if is_word else hit.pattern  # type: ignore[attr-defined]
         if text is None:
-            return f"#{hit.word_id}"
-        page = "admin:chat_sensitiveword_change" if is_word else "admin:chat_sensitivepattern_change"
-        return format_html('<a href="{}">{}</a>', reverse(page, args=[hit.word_id]), text)
+            return f"{hit.get_source_display()} #{hit.word_id}"
+        page = reverse(f"admin:chat_sensitive{hit.source}_change", args=[hit.word_id])
+        return format_html('{} <a href="{}">{}</a>', hit.get_source_display(), page, text)
 
     @admin.display(description=_("generation"))
     def hit_generation(self, hit: Hit) -> str:
-        if hit.generation_id is None:
+        number = hit.generation_id
+        if number is None:
             return "–"
-        page = reverse("admin:chat_generation_change", args=[hit.generation_id])
-        return format_html('<a href="{}">{}</a>', page, hit.generation_id)
+        page = reverse("admin:chat_generation_change", args=[number])
+        return format_html('<a href="{}">{}<wbr>{}</a>', page, number[:16], number[16:])  # wider than a phone
 
-    @admin.display(description=_("text"))
-    def text(self, hit: Hit) -> str:
-        return format_html('<a href="{}">{}</a>', reverse("admin:chat_hit_context", args=[hit.pk]), _("Show the text"))
+    @admin.display(description=_("time"))
+    def opened(self, hit: Hit) -> str:
+        page = reverse("admin:chat_hit_context", args=[hit.pk])
+        at = date_format(timezone.localtime(hit.created_at), "DATETIME_FORMAT")
+        return format_html('<a href="{}" title="{}">{}</a>', page, _("Show the text"), at)
 
     def get_list_display(self, request: HttpRequest) -> Any:
         names = super().get_list_display(request)
-        return names if _may_read(request) else [name for name in names if name != "text"]
+        return ("opened", *names[1:]) if _may_read(request) else names
 
     # --- the text around a hit ---
 
@@ -156,7 +160,7 @@ class HitAdmin(RecordAdmin[Hit], LargeTable[Hit]):
                 "opts": self.opts,
                 "title": _("Text around a hit"),
                 "hit": hit,
-                "what": self.what(hit),
+                "finding": self.finding(hit),
                 "generation": self.hit_generation(hit),
                 "texts": context.texts_around(hit),
                 "verdicts": Verdict.choices if self.has_review_permission(request) else (),

@@ -101,7 +101,9 @@ def test_filters(admin: Client, alice: User) -> None:
     for query, count in expected:
         page = admin.get(LIST, query)
         assert (page.context["cl"].result_count, page.status_code) == (count, 200), query
-    assert "category=nuts" in shown(admin.get(LIST))
+    page = shown(admin.get(LIST))
+    assert "category=nuts" in page
+    assert "category=violence" in page, "of a hit, as no word or pattern has it"
 
 
 def test_a_filtered_list_counts_no_further_than_its_bound(
@@ -187,15 +189,13 @@ def test_the_place_of_a_hit(admin: Client, asker: User) -> None:
     word = SensitiveWord.objects.create(word="walnuts", action="mask")
     row = begin(asker, "**Some** walnuts please")
     masked = Hit.objects.get()
-    assert '<blockquote dir="auto">**Some** <mark>*******</mark> please</blockquote>' in shown(
-        admin.get(context(masked))
-    )
+    assert '<p dir="auto">**Some** <mark>*******</mark> please</p>' in shown(admin.get(context(masked)))
     Message.objects.filter(pk=row.message_id).update(content="You may have some ")
     Generation.objects.update(status="completed", charge={})
     SensitiveWord.objects.update(action="block")
     audit.record(asker.pk, row.id, "output", [Found("word", word.pk)])
     blocked = Hit.objects.latest("pk")
-    assert ">You may have some </blockquote>" in shown(admin.get(context(blocked)))
+    assert ">You may have some </p>" in shown(admin.get(context(blocked)))
     with pytest.raises(ContentBlocked):
         begin(asker, "walnuts")
     refused = Hit.objects.latest("pk")
@@ -203,7 +203,7 @@ def test_the_place_of_a_hit(admin: Client, asker: User) -> None:
     SensitivePattern.objects.create(title="Phones", kind="phone", action="flag")
     called = begin(asker, "Call 13812345678 now")
     flagged = Hit.objects.latest("pk")
-    assert ">Call <mark>13812345678</mark> now</blockquote>" in shown(admin.get(context(flagged)))
+    assert ">Call <mark>13812345678</mark> now</p>" in shown(admin.get(context(flagged)))
     assert ">Phones</a>" in shown(admin.get(LIST, {"source__exact": "pattern"}))
     assert (flagged.source, flagged.action, flagged.generation_id) == ("pattern", "flag", called.id)
     assert row.conversation
