@@ -25,14 +25,17 @@ def changelist(model: Any) -> str:
 
 
 def every_list() -> Iterator[str]:
-    """Yield each list: plain, further pages, searched, filtered by yes and no, and sorted by each column."""
+    """Yield each list: plain, further pages, searched, filtered by yes or a choice, and sorted by each column."""
     for model, page in admin.site._registry.items():
         texts = (RARE, COMMON, UNKNOWN) if page.search_fields else ()
         queries = [{}, {"p": "2"}, {"p": "300"}, *({"q": text} for text in texts)]
         queries += [{"o": str(number)} for number in range(1, len(page.list_display) + 1)]
         for name in page.list_filter:
-            if isinstance(name, str) and isinstance(model._meta.get_field(name.split("__")[0]), BooleanField):
+            field: Any = model._meta.get_field(name.split("__")[0]) if isinstance(name, str) else None
+            if isinstance(field, BooleanField):
                 queries += [{f"{name}__exact": "1"}]
+            elif field is not None and field.choices:
+                queries += [{f"{name}__exact": str(value)} for value, _text in field.choices]
         yield from (f"{changelist(model)}?{urlencode(query)}" for query in queries)
     for name in STAFF_LISTS:
         path = f"/api/admin/{name}/"
