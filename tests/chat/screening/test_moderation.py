@@ -6,13 +6,14 @@ from typing import Any
 
 import httpx
 import pytest
-from django.utils import translation
+from django.utils import timezone, translation
 
 from chat.errors import NotModerated, PromptTooLong
 from chat.generations import moderation
 from chat.generations.moderation import Moderation
 from chat.screening.found import Found
-from providers.alerts import texts
+from providers.alerts import rounds, texts
+from providers.alerts.conditions import of_circuits, sources
 from providers.alerts.models import Alert
 from tests.moderation import FakeModeration
 from tests.product import ApiUser, Product, connected
@@ -149,6 +150,24 @@ async def test_operators_are_told(service: FakeModeration, checks: Moderation, s
     checks._next_at = 0.0
     await checks.screen("knife")
     assert source.find() == []
+
+
+@pytest.mark.django_db
+def test_other_circuits_leave_its_alert_alone(settings: Any) -> None:
+    """The circuits of upstreams, which have the same kind of alert, neither end nor repeat the service's."""
+    settings.MODERATION_ON_FAILURE = "closed"
+    failing = Moderation()
+    failing._unjudged = moderation.OPENS_AFTER
+    own, (circuits,) = failing.source(), [one for one in sources() if one.find is of_circuits]
+    for source in (own, circuits, own):
+        rounds.note(source, source.find(), ())
+    assert [alert.ended_at for alert in Alert.objects.all()] == [None]
+    failing._unjudged = 0
+    Alert.objects.update(seen_at=timezone.now() - rounds.QUIET)
+    rounds.note(circuits, circuits.find(), ())
+    assert Alert.objects.get().ended_at is None
+    rounds.note(own, own.find(), ())
+    assert Alert.objects.get().ended_at
 
 
 # --- all ways in -----------------------------------------------------------------------------------------------------
