@@ -19,7 +19,7 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.forms import Form
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from django.shortcuts import redirect
 from django.utils.translation import gettext_lazy as _
 
@@ -149,6 +149,12 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         # Without a provider, all are wanted for a page that offers them.
         found = super().list_apps(request, provider=provider, client_id=client_id)
         return browsers.fitting(found, request, offered=provider is None)
+
+    def get_app(self, request: HttpRequest, provider: str, client_id: str | None = None) -> SocialApp:
+        try:
+            return super().get_app(request, provider, client_id)
+        except SocialApp.DoesNotExist as error:  # a service without keys
+            raise Http404 from error
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
         # Linked to this account, it never counts as new later.

@@ -317,6 +317,14 @@ def test_only_configured_logins_are_offered(wechat: Any, client: Client) -> None
     assert "github" not in page
 
 
+def test_a_service_without_keys_is_not_found(client: Client) -> None:
+    """The addresses of a service that is not configured are those of no page."""
+    for page in ("login/", "login/callback/"):
+        assert [client.get(f"/accounts/{name}/{page}").status_code for name in ("weixin", "github", "google")] == [
+            404
+        ] * 3
+
+
 def test_a_social_login_does_not_open_anothers_account(wechat: Any, client: Client, alice: User) -> None:
     """An unverified address of another service does not give access to an account."""
     EmailAddress.objects.filter(user=alice).update(verified=False)
