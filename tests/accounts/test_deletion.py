@@ -30,7 +30,8 @@ def own_product(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, upstream: FakeOpenAI
 ) -> Iterator[Product]:
     url = request.getfixturevalue("postgres").migrated_database() if request.param == "postgresql" else ""
-    with Product(tmp_path_factory.mktemp("deletion"), url, **connected(upstream), IMPATIENCE=IMPATIENCE) as made:
+    variables = {**connected(upstream), "IMPATIENCE": IMPATIENCE, "HIT_EXCERPT_CHARS": "200"}
+    with Product(tmp_path_factory.mktemp("deletion"), url, **variables) as made:
         yield made
 
 
@@ -81,8 +82,10 @@ def keep_everything(product: Product, owner: ApiUser, admin: ApiUser, marker: st
     send(admin.client, "POST", "/api/admin/sensitive-words/", word="forbiddenfruit")
     assert client.post("/api/chat/", json={"model": "echo", "prompt": f"forbiddenfruit {marker}"}).status_code == 422
     assert product.log_in(owner.name, "wrong password").status_code == 401
-    look = product.browser("admin").get(f"/admin/chat/conversation/{made['conversation']}/change/")
-    assert marker in look.text
+    ((hit,),) = product.sql("SELECT id FROM chat_hit")
+    staff = product.browser("admin")
+    for look in (f"conversation/{made['conversation']}/change/", f"hit/{hit}/context/"):
+        assert marker in staff.get(f"/admin/chat/{look}").text
 
 
 def left(product: Product, number: int, *markers: str) -> list[str]:
