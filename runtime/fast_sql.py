@@ -42,7 +42,7 @@ def new(model: type[M], /, **values: Any) -> M:
     row = model.__new__(model)
     state = vars(row)
     state["_state"] = ModelState()
-    constants, functions, names = _defaults(model)
+    constants, functions, names, foreign_keys = _defaults(model)
     state.update(constants)
     for name, default in functions:
         if name not in values:
@@ -50,8 +50,11 @@ def new(model: type[M], /, **values: Any) -> M:
     for name, value in values.items():
         if name in names:
             state[name] = value
+        elif name in foreign_keys:
+            state[foreign_keys[name]] = None if value is None else value.pk
+            state["_state"].fields_cache[name] = value
         else:
-            setattr(row, name, value)  # the row of a relation
+            setattr(row, name, value)  # the row of another relation
     return row
 
 
@@ -113,8 +116,10 @@ def read(model: type[M], pk: Any) -> M | None:
 
 
 @cache
-def _defaults(model: type[Model]) -> tuple[dict[str, Any], list[tuple[str, Callable[[], Any]]], frozenset[str]]:
-    """Return constant defaults, functions that make others, and the names of all columns."""
+def _defaults(
+    model: type[Model],
+) -> tuple[dict[str, Any], list[tuple[str, Callable[[], Any]]], frozenset[str], dict[str, str]]:
+    """Return constant defaults, functions for others, names of columns, columns of foreign keys."""
     constants, functions = {}, []
     for field in model._meta.concrete_fields:
         if field.has_default() and callable(field.default):
@@ -123,7 +128,13 @@ def _defaults(model: type[Model]) -> tuple[dict[str, Any], list[tuple[str, Calla
             constants[field.attname] = field.get_default()
         else:
             functions.append((field.attname, field.get_default))
-    return constants, functions, frozenset(field.attname for field in model._meta.concrete_fields)
+    # A one-to-one relation also notes the row at the other side.
+    foreign_keys = {
+        field.name: field.attname
+        for field in model._meta.concrete_fields
+        if type(field) is ForeignKey and field.target_field.primary_key
+    }
+    return constants, functions, frozenset(field.attname for field in model._meta.concrete_fields), foreign_keys
 
 
 @cache

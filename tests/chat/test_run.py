@@ -129,10 +129,10 @@ async def test_end_waits_for_the_database(user: User, closed_database: None, mon
     """The run keeps the text until the end can be stored."""
     store, failures = finish.store, [OperationalError("away"), OperationalError("away")]
 
-    def flaky(end: Any) -> Generation:
+    def flaky(end: Any, *, savepoint: bool) -> Generation:
         if failures:
             raise failures.pop()
-        return store(end)
+        return store(end, savepoint=savepoint)
 
     monkeypatch.setattr(finish, "store", flaky)
     monkeypatch.setattr(run_module, "STORE_RETRY_SECONDS", (0.01, 0.01))
@@ -146,7 +146,7 @@ async def test_a_run_that_dies_leaves_no_reader_waiting(
 ) -> None:
     """Its readers reach the end of the log, and the reaper ends the row once."""
 
-    def broken(end: Any) -> Generation:
+    def broken(end: Any, *, savepoint: bool) -> Generation:
         raise ValueError("a bug")
 
     monkeypatch.setattr("providers.routing.Attempts.run", lambda self: events_of(Delta("x"), Finished("stop")))
