@@ -92,7 +92,7 @@ class Writer:
                 return outcomes
             self._careful = CAREFUL_TRANSACTIONS
         self._careful -= 1
-        return _together(writes, savepoint=True) or [_alone(write) for write in writes]
+        return _together(writes, savepoint=True) or [_alone(write, again=True) for write in writes]
 
     def _take(self, most: int | None = None) -> list[Write]:
         """Take the oldest writes that wait, all of them without `most`, for one call."""
@@ -160,9 +160,11 @@ def _within(write: Write, *, savepoint: bool) -> Outcome:
         return Outcome(write, error=error)
 
 
-def _alone(write: Write) -> Outcome:
+def _alone(write: Write, *, again: bool = False) -> Outcome:
+    """Run a write in a transaction of its own."""
     try:
-        close_old_connections()  # the connection may be what failed
+        if again:
+            close_old_connections()  # the connection may be what failed
         return Outcome(write, write.function(savepoint=True))
     except Exception as error:  # noqa: BLE001 - its caller gets it
         return Outcome(write, error=error)

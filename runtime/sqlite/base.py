@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from django.conf import settings
 from django.db.backends.sqlite3 import base, operations
 from django.db.backends.utils import CursorWrapper
+from django.utils.functional import cached_property
 
 # Statements whose translation is kept: enough for prompts and most pages. `IN` lists of each length count separately.
 CACHED_STATEMENTS = 1_000
@@ -46,6 +48,24 @@ class Statements(CursorWrapper):
             with self.db.wrap_database_errors:
                 raise
 
+    def fetchone(self) -> Any:
+        try:
+            return self.cursor.fetchone()
+        except sqlite3.Error:
+            with self.db.wrap_database_errors:
+                raise
+
+    def fetchall(self) -> Any:
+        try:
+            return self.cursor.fetchall()
+        except sqlite3.Error:
+            with self.db.wrap_database_errors:
+                raise
+
+    @property
+    def rowcount(self) -> int:
+        return int(self.cursor.rowcount)
+
 
 class Operations(operations.DatabaseOperations):
     def adapt_datetimefield_value(self, value: datetime | None) -> str | None:
@@ -58,11 +78,16 @@ class Operations(operations.DatabaseOperations):
 class DatabaseWrapper(base.DatabaseWrapper):
     ops_class = Operations
 
+    @cached_property
+    def _is_debug(self) -> bool:
+        # Read once, because it is asked at each statement.
+        return bool(settings.DEBUG)
+
     def create_cursor(self, name: str | None = None) -> Any:
         return self.connection.cursor(factory=Cursor)
 
     def cursor(self) -> CursorWrapper:
         """Return a cursor; once a connection is open, this is quick."""
-        if self.connection is None or self.queries_logged:
+        if self.connection is None or self.force_debug_cursor or self._is_debug:
             return super().cursor()
         return Statements(self.connection.cursor(factory=Cursor), self)
