@@ -1,4 +1,7 @@
-"""The skeletons of existing names. Of accounts with names that look alike, the oldest has the skeleton."""
+"""The skeletons of existing names. Of accounts with names that look alike, the oldest has the skeleton.
+
+Each batch has its own transaction. One of all users would lock their rows to its end, and their prompts would wait.
+"""
 
 from django.db import migrations
 
@@ -10,6 +13,8 @@ def fill(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
+
+    atomic = False
 
     dependencies = [
         ('accounts', '0006_username_skeleton'),

@@ -49,12 +49,21 @@ def test_no_migration_needs_more_than_this_release_has() -> None:
     assert all(int(needed[1]) <= schema.SCHEMA for needed in found if needed)
 
 
+# Migrations that change rows in many short transactions.
+IN_BATCHES = {"0007_fill_username_skeletons"}
+
+
 def test_only_indexes_are_built_without_a_transaction() -> None:
     """Because such a migration waits for tables without a limit, it must let readers and writers pass."""
     folders = {app.path for app in apps.get_app_configs()}
     for migration in MigrationLoader(None).disk_migrations.values():
         path = Path(sys.modules[type(migration).__module__].__file__ or "")
-        if not migration.atomic and str(path.parent.parent) in folders and servers.ROOT in path.parents:
+        if (
+            not migration.atomic
+            and migration.name not in IN_BATCHES
+            and str(path.parent.parent) in folders
+            and servers.ROOT in path.parents
+        ):
             assert {type(operation).__name__ for operation in migration.operations} <= {"AddIndexWhileInUse"}, path
 
 
