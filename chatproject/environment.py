@@ -36,6 +36,7 @@ class Environment(BaseModel):
     SECRET_KEY: types.Secret = None
     KEY_ENCRYPTION_KEYS: types.FernetKeys = ()
     DATABASE_URL: types.Secret = None
+    DATABASE_REPLICA_URL: types.Secret = None
     REDIS_URL: types.RedisUrl | None = None
     ALLOWED_HOSTS: types.Hosts = ("localhost", "127.0.0.1", "[::1]")
     CSRF_TRUSTED_ORIGINS: types.Origins = ()
@@ -176,6 +177,8 @@ class Environment(BaseModel):
             raise ValueError("OIDC_ISSUER: OIDC_ISSUER and OIDC_CLIENT_ID go together")
         if self.DATABASE_URL:
             database_from_url(self.DATABASE_URL.get_secret_value())
+        if self.DATABASE_REPLICA_URL:
+            self._check_replica(self.DATABASE_REPLICA_URL.get_secret_value())
         if self.EMAIL_URL:
             mail_from_url(self.EMAIL_URL.get_secret_value())
         if self.ALERT_EMAILS and not self.EMAIL_URL:
@@ -185,6 +188,12 @@ class Environment(BaseModel):
         if self.WORKERS > 1 and not self.REDIS_URL:
             raise ValueError(f"WORKERS: {self.WORKERS} workers need REDIS_URL to share channels and limits")
         return self
+
+    def _check_replica(self, url: str) -> None:
+        primary = self.DATABASE_URL.get_secret_value() if self.DATABASE_URL else ""
+        databases = (database_from_url(url, "DATABASE_REPLICA_URL"), database_from_url(primary) if primary else {})
+        if any(database.get("ENGINE") != "django.db.backends.postgresql" for database in databases):
+            raise ValueError("DATABASE_REPLICA_URL: only PostgreSQL has replicas, and DATABASE_URL names the primary")
 
 
 def mail_from_url(url: str) -> dict[str, Any]:

@@ -11,13 +11,16 @@ from typing import Any, cast
 from corsheaders.middleware import CorsMiddleware
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
+from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.template.response import TemplateResponse
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
 
 from accounts.apps import accounts
 from accounts.auth import USER_IN_SCOPE
 from runtime import statement_limit
+from runtime.apps import runtime
 from web import refusals as web_refusals
 
 Handler = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
@@ -131,6 +134,38 @@ def bounded_staff_reads(get_response: PageHandler) -> PageHandler:
             return get_response(request)
 
     return handle
+
+
+class ReplicaReads:
+    """Let lists of the admin pages and the dashboard read from the database's replica.
+
+    It comes last, so the primary has decided about the user. Lists of the staff API do the same in `web.staff`.
+    """
+
+    def __init__(self, get_response: PageHandler) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self._get_response(request)
+
+    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponseBase | None:
+        match = request.resolver_match
+        name = match.url_name if match and request.method in {"GET", "HEAD"} else None
+        is_list = name is not None and (name == "dashboard" or name.endswith("_changelist"))
+        if not is_list or not runtime().read_replica.exists:
+            return None
+
+        def read() -> HttpResponseBase:
+            response: HttpResponseBase = view(request, *args, **kwargs)
+            return response.render() if isinstance(response, TemplateResponse) else response
+
+        try:
+            return runtime().read_replica.read(read, STAFF_READ_SECONDS)
+        except OperationalError as error:  # Django shows it to no `process_exception`
+            refusal = web_refusals.from_exception(error)
+            if refusal is None:
+                raise
+            return web_refusals.response(request, refusal)
 
 
 def secure_cookies(get_response: PageHandler) -> PageHandler:

@@ -179,6 +179,7 @@ MIDDLEWARE = [
     "chatproject.middleware.bounded_staff_reads",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "chatproject.middleware.ReplicaReads",
 ]
 # For event streams and their JSON routes. Their views authenticate the caller themselves (accounts/auth.py).
 STREAM_MIDDLEWARE = [
@@ -214,6 +215,9 @@ DATABASES: dict[str, dict[str, Any]] = {
     if ENV.DATABASE_URL
     else sqlite_database(VAR_DIR / "rivulet.sqlite3")
 }
+if ENV.DATABASE_REPLICA_URL:
+    DATABASES["replica"] = database_from_url(ENV.DATABASE_REPLICA_URL.get_secret_value())
+    DATABASE_ROUTERS = ["runtime.read_replica.Router"]
 REDIS_URL = ENV.REDIS_URL.get_secret_value() if ENV.REDIS_URL else ""
 CACHES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "runtime.cache.FallbackCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "rivulet"}

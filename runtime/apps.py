@@ -21,6 +21,7 @@ class RuntimeConfig(AppConfig):
         from runtime.executor import DatabaseExecutor  # noqa: PLC0415
         from runtime.process import ServingProcess  # noqa: PLC0415
         from runtime.pubsub import Broker  # noqa: PLC0415
+        from runtime.read_replica import ReadReplica  # noqa: PLC0415
         from runtime.redis_clients import PROBE_SECONDS, RedisClients  # noqa: PLC0415
         from runtime.tasks import Drain  # noqa: PLC0415
         from runtime.writer import Writer  # noqa: PLC0415
@@ -33,6 +34,7 @@ class RuntimeConfig(AppConfig):
         self.broker = Broker(self.redis, self.process.id)
         self.drain = Drain()
         self.tracing = _tracing(self.process.id)
+        self.read_replica = ReadReplica()
         self.process.every(lambda: PROBE_SECONDS, "redis", self.redis.probe)
         self.metrics = metrics.Metrics(self.database)
         self.metrics.gauge(metrics.PROCESSES, lambda: 1)

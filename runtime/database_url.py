@@ -18,9 +18,9 @@ def split_url(value: str, expected: str) -> SplitResult:
     return parts
 
 
-def database_from_url(url: str) -> dict[str, Any]:
+def database_from_url(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
     """Return Django's database settings for a `postgresql://` or `sqlite:///` URL; else raise ValueError."""
-    expected = "DATABASE_URL: expected postgresql://user:password@host:port/name"
+    expected = f"{variable}: expected postgresql://user:password@host:port/name"
     parts = split_url(url, expected)
     name = unquote(parts.path[1:])
     if parts.scheme == "sqlite" and name and not parts.netloc:
@@ -31,7 +31,7 @@ def database_from_url(url: str) -> dict[str, Any]:
         raise ValueError(expected)
     pooler = options.pop("pooler", "")
     if pooler not in {"", "transaction"}:
-        raise ValueError("DATABASE_URL: `pooler` can only be `transaction`")
+        raise ValueError(f"{variable}: `pooler` can only be `transaction`")
     limits: dict[str, Any] = {"options": TIME_LIMITS, "prepare_threshold": 3}
     if pooler:
         # A connection to a pooler keeps no setting and no prepared statement; the role's settings bound the time.

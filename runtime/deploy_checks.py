@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, connections
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -17,6 +17,7 @@ from runtime import redis_urls, schema
 from runtime.apps import runtime
 from runtime.copies.backup import SECRET_FILES
 from runtime.copies.postgresql import is_pooled
+from runtime.read_replica import ALIAS
 
 # The oldest PostgreSQL with which the product is tested, as `server_version` counts.
 OLDEST_POSTGRESQL = 140_000
@@ -42,6 +43,7 @@ def findings() -> Iterator[Finding]:
     yield from _settings()
     yield from _folder()
     yield from _database()
+    yield from _replica()
     yield from _redis()
     yield from _proxies()
 
@@ -122,6 +124,30 @@ def _postgresql() -> Iterator[Finding]:
                 unlimited.append(name)
     if unlimited:
         yield Finding("warning", "DATABASE_URL", f"the role has no {', '.join(unlimited)}: see docs/operations.md")
+
+
+def _replica() -> Iterator[Finding]:
+    if not runtime().read_replica.exists:
+        return
+    same = "SELECT system_identifier FROM pg_control_system()"
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(same)
+            primary = cursor.fetchone()
+        with connections[ALIAS].cursor() as cursor:
+            cursor.execute("SELECT pg_is_in_recovery()")
+            (is_replica,) = cursor.fetchone()
+            cursor.execute(same)
+            is_of_primary = cursor.fetchone() == primary
+    except DatabaseError as error:
+        reason = str(error).strip().partition("\n")[0]
+        yield Finding("warning", "DATABASE_REPLICA_URL", f"is left out, because it cannot be used ({reason})")
+        return
+    if is_replica and is_of_primary:
+        yield Finding("ok", "DATABASE_REPLICA_URL", "a replica of the primary")
+    else:
+        text = "is a replica of another server" if is_replica else "is no replica, so it is left out"
+        yield Finding("error", "DATABASE_REPLICA_URL", text)
 
 
 def _redis() -> Iterator[Finding]:

@@ -17,11 +17,12 @@ QUERY_CANCELED = "57014"
 
 
 @contextmanager
-def limited(seconds: float) -> Iterator[None]:
+def limited(seconds: float, using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
     """Interrupt statements of this thread that take too long.
 
     The limit holds for each statement on PostgreSQL, for all together on SQLite.
     """
+    connection = connections[using]
     connection.ensure_connection()
     if connection.vendor == "sqlite":
         deadline = time.monotonic() + seconds
@@ -34,7 +35,7 @@ def limited(seconds: float) -> Iterator[None]:
         return
     milliseconds = str(round(seconds * 1000))
     if connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):  # behind a pooler only a transaction has settings
-        with transaction.atomic(), connection.cursor() as cursor:
+        with transaction.atomic(using=using), connection.cursor() as cursor:
             cursor.execute("SELECT set_config('statement_timeout', %s, true)", [milliseconds])
             yield
         return

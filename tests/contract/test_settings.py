@@ -21,6 +21,8 @@ BAD = [
     ("DATABASE_URL", "postgresql://user:password@host:port/name"),
     ("DATABASE_URL", "postgresql://u:p@h:99999999/x"),
     ("DATABASE_URL", "mysql://user:hunter2@host/x"),
+    ("DATABASE_REPLICA_URL", "mysql://user:hunter2@host/x"),
+    ("DATABASE_REPLICA_URL", "postgresql://user:password@host/x"),  # without a primary
     ("REDIS_URL", "redis://host:port/0"),
     ("REDIS_URL", "http://somewhere"),
     ("ALLOWED_HOSTS", "https://chat.example.org"),

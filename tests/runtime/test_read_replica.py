@@ -1,0 +1,167 @@
+"""Lists of the staff on a real streaming replica: used while it is up to date, left out while it lags or is away."""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import OperationalError, connections
+from structlog.typing import EventDict
+
+from chatproject.environment import database_from_url
+from runtime.read_replica import ALIAS, ReadReplica, Router
+from tests import servers
+from tests.product import ApiUser, Product
+from tests.readers import wait_until
+from tests.standby import Standby
+
+pytestmark = pytest.mark.server
+
+# The last statement of a list on the connection to the replica.
+READ_HERE = "RESET statement_timeout"
+LEFT_OUT, USED_AGAIN = "replica of the database is left out", "replica of the database is used again"
+
+
+@pytest.fixture(scope="module")
+def standby(postgres: servers.Postgres) -> Iterator[Standby]:
+    with Standby(postgres) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def product(
+    postgres: servers.Postgres, standby: Standby, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Product]:
+    url = postgres.migrated_database()
+    replica = standby.url(url.rpartition("/")[2])
+    # The primary of the tests commits before it has written the log, unlike one in use.
+    durable = f"{url}?options=-c%20synchronous_commit%3Don"
+    wait_until(lambda: exists(replica))
+    with Product(
+        tmp_path_factory.mktemp("product"),
+        durable,
+        DATABASE_REPLICA_URL=replica,
+        IMPATIENCE="runtime.read_replica.AWAY_SECONDS=0.5",
+    ) as running:
+        yield running
+
+
+def exists(url: str) -> bool:
+    """Return whether the replica has a database already."""
+    try:
+        psycopg.connect(url).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+@pytest.fixture
+def carol(product: Product) -> ApiUser:
+    return product.admin()
+
+
+def last_read(standby: Standby) -> datetime:
+    """Return when the replica served its last list; long ago, if it has served none."""
+    with psycopg.connect(standby.url()) as connection:
+        query = "SELECT max(query_start) FROM pg_stat_activity WHERE query = %s"
+        (found,) = connection.execute(query, [READ_HERE]).fetchone() or (None,)
+    return found or datetime.min.replace(tzinfo=UTC)
+
+
+def add(carol: ApiUser, name: str) -> None:
+    made = carol.client.post("/api/admin/sensitive-words/", json={"word": name})
+    assert made.status_code == 201, made.text
+
+
+def listed(carol: ApiUser) -> list[str]:
+    answer = carol.client.get("/api/admin/sensitive-words/")
+    assert answer.status_code == 200, answer.text
+    return [row["word"] for row in answer.json()]
+
+
+def lines(product: Product, event: str) -> list[Any]:
+    return [json.loads(line) for line in product.output.splitlines() if event in line]
+
+
+def test_lists_are_read_there_and_have_what_was_written(product: Product, carol: ApiUser, standby: Standby) -> None:
+    """A list right after a write has the new row, whether a program or a page asks; the replica served it."""
+    browser, before = product.browser("admin"), last_read(standby)
+    for number in range(10):
+        add(carol, f"first{number}")
+        assert f"first{number}" in listed(carol)
+    by_program = last_read(standby)
+    page = browser.get("/admin/chat/sensitiveword/")
+    assert "first9" in page.text
+    assert before < by_program < last_read(standby)
+    assert not lines(product, LEFT_OUT)
+
+
+def test_a_replica_that_lags_is_left_out(product: Product, carol: ApiUser, standby: Standby) -> None:
+    """With one line in the log; lists come from the primary, and from the replica again once it has caught up."""
+    standby.delay("1h")
+    for number in range(5):
+        add(carol, f"late{number}")
+        assert f"late{number}" in listed(carol)
+    assert len(lines(product, LEFT_OUT)) == 1
+    standby.delay("0")
+    wait_until(lambda: bool(listed(carol) and lines(product, USED_AGAIN)))
+
+
+def test_a_replica_that_dies_is_left_out(product: Product, carol: ApiUser, standby: Standby) -> None:
+    """No list fails, and there is one line in the log until it is back."""
+    before = len(lines(product, LEFT_OUT))
+    standby.stop()
+    page = product.browser("admin")
+    for number in range(5):
+        add(carol, f"dead{number}")
+        assert f"dead{number}" in listed(carol)
+        assert page.get("/admin/chat/sensitiveword/").status_code == 200
+        time.sleep(0.2)  # so that it is asked again
+    assert len(lines(product, LEFT_OUT)) == before + 1
+    standby.start()
+    wait_until(lambda: bool(listed(carol) and len(lines(product, USED_AGAIN)) == 2))
+    assert "Traceback" not in product.output
+
+
+def test_check_deploy_looks_at_the_replica(product: Product, postgres: servers.Postgres) -> None:
+    """A server that is no replica is a mistake."""
+    checked = product.manage("check_deploy").stdout
+    assert "ok      DATABASE_REPLICA_URL: a replica" in checked
+    checked = product.manage("check_deploy", DATABASE_REPLICA_URL=postgres.url("migrated")).stdout
+    assert "error   DATABASE_REPLICA_URL: is no replica" in checked
+
+
+def test_a_replica_that_fails_during_a_read(
+    postgres: servers.Postgres, monkeypatch: pytest.MonkeyPatch, log_lines: list[EventDict], django_db_blocker: Any
+) -> None:
+    """The primary is read instead, and the replica left out for a while; a slow statement is not repeated."""
+    url = postgres.database()
+    configured = connections.configure_settings({"default": {}, ALIAS: database_from_url(url)})
+    monkeypatch.setitem(connections.settings, ALIAS, configured[ALIAS])
+    monkeypatch.setattr("runtime.read_replica._has_caught_up", lambda: True)
+    replica, read_at = ReadReplica(), []
+
+    def read() -> str:
+        alias = Router().db_for_read(None)
+        read_at.append(alias)
+        if alias == ALIAS:
+            with connections[ALIAS].cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return alias
+
+    def read_slowly() -> None:
+        read_at.append(alias := Router().db_for_read(None))
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(30)")
+
+    with django_db_blocker.unblock():
+        with pytest.raises(OperationalError):
+            replica.read(read_slowly, 0.1)
+        assert [replica.read(read, 5) for _time in range(2)] == ["default", "default"]
+        connections[ALIAS].close()
+    assert read_at == [ALIAS, ALIAS, "default", "default"]
+    assert [line["event"] for line in log_lines] == ["replica of the database is left out, the primary takes its reads"]
+    del connections[ALIAS]
