@@ -253,7 +253,7 @@ class Screening:
             text = inline[1] if inline else address
             if not 0 < len(text) <= MAX_ADDRESS_CHARS:
                 continue
-            hits = lexicon.find(text) or lexicon.find(unquote(text))
+            hits = _in_address(lexicon, text)
             self._hits |= {hit.term.found for hit in hits}
             if not _hides(hits):
                 kept.append(image_at(address))
@@ -282,6 +282,12 @@ class Screening:
         return [kind(passed)] if passed else []
 
 
+def _in_address(lexicon: Lexicon, address: str) -> list[Match]:
+    """Return the hits in an address as it is written, and as a browser shows it."""
+    decoded = unquote(address)
+    return [*lexicon.find(address), *(lexicon.find(decoded) if decoded != address else ())]
+
+
 def _hides(hits: Iterable[Match]) -> bool:
     return any(hit.term.hides for hit in hits)
 
@@ -296,7 +302,7 @@ def screened_sources(sources: Iterable[Source], lexicon: Lexicon, hits: set[Foun
     for source in sources:
         listed.add(*source)
     for url, title in listed.event().items:
-        in_url, in_title = lexicon.find(url) or lexicon.find(unquote(url)), lexicon.find(title)
+        in_url, in_title = _in_address(lexicon, url), lexicon.find(title)
         hits |= {hit.term.found for hit in (*in_url, *in_title)}
         if not _hides(in_url):
             blocked = any(hit.term.blocks for hit in in_title)

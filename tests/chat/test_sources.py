@@ -13,6 +13,7 @@ from chat.apps import chat
 from chat.generations.pipeline import screened_sources
 from chat.generations.request import GenerationRequest
 from chat.models import Generation
+from chat.screening.found import Found
 from chat.screening.lexicon import Lexicon, automata
 from chat.screening.tracking import term
 from providers.wire.base import Delta, Event, Finished, Reasoning, Source, Sources, Usage, Withdrawn
@@ -254,9 +255,19 @@ def lexicon() -> Lexicon:
 )
 def test_words_in_sources(lexicon: Lexicon, source: Source, shown: Source | None) -> None:
     """No part of a word reaches a client: titles are masked or emptied, pages with one in their address left out."""
-    hits: set[int] = set()
+    hits: set[Found] = set()
     assert screened_sources([source], lexicon, hits) == ([shown] if shown else [])
     assert bool(hits) == ("lines" not in source.title and shown != source)
+
+
+def test_a_flagged_word_hides_no_other_in_an_address() -> None:
+    """A word that is only flagged does not end the search for percent-encoded ones."""
+    terms = [term("shop", 1, "flag"), term("badword", 2, "mask")]
+    hits: set[Found] = set()
+    lexicon = Lexicon(automata(terms), terms)
+    sources = [Source("https://shop.example/b%61dword", ""), Source("https://shop.example/", "")]
+    assert screened_sources(sources, lexicon, hits) == sources[1:]
+    assert {found.id for found in hits} == {1, 2}
 
 
 def test_whatever_an_adapter_lets_pass(lexicon: Lexicon) -> None:
