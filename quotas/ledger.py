@@ -71,9 +71,9 @@ def reserve(user_id: int, model_id: int, reference: str, now: datetime | None = 
     _require_transaction()
     now = now or timezone.now()
     with connection.cursor() as cursor:
-        unit = {"user": user_id, "model": model_id, "day": _date_value(day_of(now)), "reference": reference}
+        unit = {"user": user_id, "model": model_id, "day": _date_value(cursor, day_of(now)), "reference": reference}
         quota_id, source, figures = _take(cursor, unit, now)
-        reserved = {**unit, "quota": quota_id, "source": source, "now": _datetime_value(now)}
+        reserved = {**unit, "quota": quota_id, "source": source, "now": _datetime_value(cursor, now)}
         ((reservation_id,),) = _rows(cursor, statements.RESERVE, reserved)
     _delete_counter(user_id)
     return ReservedUnit(now, reservation_id, quota_id, resets_at(now), figures.remaining)
@@ -209,7 +209,7 @@ def _end(
 ) -> tuple[bool, dict[str, Any], Charge]:
     """End an open reservation; return whether this call did, its unit, and its charge."""
     _require_transaction()
-    now = _datetime_value(timezone.now())
+    now = _datetime_value(cursor, timezone.now())
     ends = {"reference": reference, "status": status.value, "reason": reason, "now": now}
     rows = _rows(cursor, statements.END, ends)
     ended_now = bool(rows)
@@ -245,7 +245,7 @@ def _delete_counter(user_id: int) -> None:
 
 
 def _record(cursor: CursorWrapper, entry: Values) -> None:
-    _change(cursor, statements.RECORD, {**entry, "now": _datetime_value(timezone.now())})
+    _change(cursor, statements.RECORD, {**entry, "now": _datetime_value(cursor, timezone.now())})
 
 
 def _all_figures(cursor: CursorWrapper, user_id: int, now: datetime) -> dict[int, Figures]:
@@ -256,7 +256,7 @@ def _standing(
     cursor: CursorWrapper, which: Literal["one", "all", "of_model"], values: Values, now: datetime
 ) -> list[tuple[int, Figures]]:
     """Return quota ids with a user's figures."""
-    rows = _rows(cursor, statements.standing(which), {**values, "day": _date_value(day_of(now))})
+    rows = _rows(cursor, statements.standing(which), {**values, "day": _date_value(cursor, day_of(now))})
     return [
         (quota_id, Figures(used, _limit(quotas_own, of_groups), credits_left))
         for quota_id, quotas_own, of_groups, used, credits_left in rows
@@ -298,9 +298,9 @@ def _rows(cursor: CursorWrapper, statement: str, values: Values) -> list[tuple[A
     return list(cursor.fetchall())
 
 
-def _date_value(day: date) -> Any:
-    return connection.ops.adapt_datefield_value(day)
+def _date_value(cursor: CursorWrapper, day: date) -> Any:
+    return cursor.db.ops.adapt_datefield_value(day)
 
 
-def _datetime_value(moment: datetime) -> Any:
-    return connection.ops.adapt_datetimefield_value(moment)
+def _datetime_value(cursor: CursorWrapper, moment: datetime) -> Any:
+    return cursor.db.ops.adapt_datetimefield_value(moment)

@@ -28,12 +28,11 @@ SET {", ".join(f"{name} = chat_dailyanswers.{name} + excluded.{name}" for name i
 
 def count(row: Generation) -> None:
     """Count a generation that has just ended; call this inside the transaction that ends it."""
-    day = connection.ops.adapt_datefield_value(ledger.day_of(row.created_at))
+    day = ledger.day_of(row.created_at)
     completed = row.status == Generation.Status.COMPLETED
     source = row.charge["source"] if row.charge else "none"
-    values = {
+    values: dict[str, Any] = {
         "user": row.user_id,
-        "day": day,
         "model": row.model,
         "upstream": row.upstream,
         "answers": int(completed),
@@ -45,11 +44,11 @@ def count(row: Generation) -> None:
         "output_tokens": (row.output_tokens or 0) if completed else 0,
     }
     with connection.cursor() as cursor:
-        cursor.execute(_COUNT, values)
+        cursor.execute(_COUNT, {**values, "day": cursor.db.ops.adapt_datefield_value(day)})
     if row.token_id is not None and completed:
         token_usage.count(
             row.token_id,
-            ledger.day_of(row.created_at),
+            day,
             row.model,
             answers=int(source != "none"),
             input_tokens=row.input_tokens or 0,
