@@ -141,7 +141,7 @@ def test_the_previous_release_goes_on_with_the_new_tables(fleet: Fleet) -> None:
     assert old.browser("person").get("/usage/").status_code == 200
     staff = old.browser("admin")
     _make_rows(staff, old)
-    ((code,),) = old.sql("SELECT code FROM quotas_redeemcode LIMIT 1")
+    ((code,),) = old.sql("SELECT code FROM quotas_redeemcode ORDER BY id DESC LIMIT 1")
     assert person.client.post("/api/redeem/", json={"code": code}).json()["credits"] == 7
     pages = sorted(set(re.findall(r'href="(/admin/\w+/\w+/)"', staff.get("/admin/").text)))
     assert len(pages) > 15
