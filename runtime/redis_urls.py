@@ -54,9 +54,8 @@ def parse(url: str) -> RedisUrl:
     if not kind:
         _address(rest.partition("/")[0].rpartition("@")[2] if base != "unix" else "", PORTS["server"])
         return RedisUrl("server", (), "", base, "", "")
-    where, _slash, path_and_query = rest.partition("/")
-    where, question_mark, early_query = where.partition("?")
-    path, _question_mark, query = path_and_query.partition("?")
+    location, _question_mark, query = rest.partition("?")
+    where, _slash, path = location.partition("/")
     user, at, hosts = where.rpartition("@")
     addresses = tuple(_address(host, PORTS[kind]) for host in hosts.split(","))
     parts = [part for part in path.split("/") if part]
@@ -65,7 +64,7 @@ def parse(url: str) -> RedisUrl:
     missing = not all(host for host, _port in addresses) or (kind == "sentinel" and not service)
     if base == "unix" or parts or missing or not number.isdecimal() or (kind == "cluster" and int(number)):
         raise ValueError(EXPECTED)
-    options = dict(parse_qsl(early_query if question_mark else query))
+    options = dict(parse_qsl(query))
     sentinel_user = _login(options.pop("sentinel_username", ""), options.pop("sentinel_password", ""))
     rest = f"/{number}" + (f"?{urlencode(options)}" if options else "")
     return RedisUrl(

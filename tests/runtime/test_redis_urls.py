@@ -22,6 +22,9 @@ def test_nodes_of_a_cluster() -> None:
     url = redis_urls.parse("redis+cluster://:secret@n1:7000,n2")
     assert (url.kind, url.addresses) == ("cluster", (Address("n1", 7000), Address("n2", 6379)))
     assert url.server(Address("n3", 7000)) == "redis://:secret@n3:7000/0"
+    for url in ("rediss+cluster://n1?ssl_ca_certs=/etc/ca.pem", "rediss+cluster://n1/?ssl_ca_certs=/etc/ca.pem"):
+        node = redis_urls.parse(url).server(Address("n2", 1))
+        assert node == "rediss://n2:1/0?ssl_ca_certs=%2Fetc%2Fca.pem"
     assert redis_urls.parse("rediss+cluster://n1/0?ssl_cert_reqs=none").server(Address("n1", 1)).startswith("rediss://")
 
 
