@@ -87,7 +87,7 @@ class Writer:
         writes = sorted((write for write in taken if not write.future.cancelled()), key=lambda write: write.order)
         if len(writes) < 2:
             return [_alone(write) for write in writes]
-        if not self._careful:
+        if self._careful <= 0:  # below 0 once two threads have counted the last one
             if outcomes := _together(writes, savepoint=False):
                 return outcomes
             self._careful = CAREFUL_TRANSACTIONS

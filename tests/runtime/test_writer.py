@@ -124,6 +124,19 @@ async def test_savepoints_follow_a_failure(
     assert await threads.run(names) == {"0-0", "0-1", "1-0", "2-0", "2-1", "3-0", "3-1"}
 
 
+async def test_savepoints_end_when_two_threads_count_the_last_one(writer: Writer, threads: DatabaseExecutor) -> None:
+    """A count below zero means no savepoints too, else each write would pay for them until the process ends."""
+    careful: list[bool] = []
+
+    def noted(name: str, *, savepoint: bool) -> None:
+        careful.append(savepoint)
+        stored(name, savepoint=savepoint)
+
+    writer._careful = -1
+    await write_together(writer, threads, noted, noted)
+    assert careful == [False, False]
+
+
 @pytest.mark.parametrize("kind", ["a statement", "the commit", "a savepoint"])
 async def test_a_failure_of_the_database_harms_one(
     writer: Writer, threads: DatabaseExecutor, monkeypatch: pytest.MonkeyPatch, kind: str
