@@ -96,7 +96,9 @@ class Admission:
             return ""
         # Another completion of a prompt that came before there was a service.
         question = target.question.content if target.question else ""
-        texts = (request.standing if request.kept else "", *screened.texts, question, precheck.attached_text)
+        # Both may have words that were listed after they were stored.
+        standing, question = incoming.screen(lexicon, request.standing if request.kept else "", question).texts
+        texts = (standing, *screened.texts, question, precheck.attached_text)
         return "\n\n".join(filter(None, texts))
 
     def start(self, request: GenerationRequest, precheck: Precheck = NO_PRECHECK, *, savepoint: bool = True) -> Started:

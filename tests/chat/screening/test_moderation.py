@@ -8,13 +8,18 @@ import httpx
 import pytest
 from django.utils import timezone, translation
 
+from accounts.models import User
 from chat.errors import NotModerated, PromptTooLong
 from chat.generations import moderation
 from chat.generations.moderation import Moderation
+from chat.generations.request import NO_PRECHECK, GenerationRequest
+from chat.models import Generation, SensitiveWord
 from chat.screening.found import Found
 from providers.alerts import rounds, texts
 from providers.alerts.conditions import of_circuits, sources
 from providers.alerts.models import Alert
+from quotas.setup import ensure_defaults
+from tests import factories
 from tests.moderation import FakeModeration
 from tests.product import ApiUser, Product, connected
 from tests.upstreams import FakeOpenAI
@@ -240,6 +245,19 @@ def test_the_service_comes_after_the_words(moderated: Product, judge: FakeModera
     assert len(judge.requests) == asked
     unknown = user.client.post("/api/chat/", json={"model": "nothing", "prompt": "a knife"})
     assert (unknown.status_code, len(judge.requests)) == (400, asked)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_stored_before_a_word_was_listed(alice: User) -> None:
+    """The service gets standing instructions and the prompt of another completion with words masked too."""
+    factories.route(factories.chat_model("demo"), factories.upstream("demo", kind="scripted"))
+    ensure_defaults()
+    admission = factories.admission()
+    row = admission.start(GenerationRequest(alice.pk, "demo", "Some walnuts")).row
+    Generation.objects.update(status="completed", charge={})
+    SensitiveWord.objects.create(word="walnuts", action="mask")
+    again = GenerationRequest(alice.pk, "demo", "", regenerate=row.message_id, standing="I like walnuts")
+    assert admission.before_moderation(again, NO_PRECHECK) == "I like *******\n\nSome *******"
 
 
 @pytest.mark.server
