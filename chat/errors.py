@@ -1,5 +1,6 @@
 """Refusals of this app, and the texts of failures that are sent inside a stream."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
@@ -12,11 +13,13 @@ from runtime.http import ANOTHER_PROCESS
 from web.refusals import Refusal, ServiceUnavailable
 
 
-def _chosen(chinese: str, english: str, otherwise: Promise) -> str:
+def refusal_text(texts: Sequence[str] | None, otherwise: str | Promise = "") -> str:
+    """Return the one of two texts, Chinese and English, that the active language needs."""
+    chinese, english = texts or ("", "")
     return (chinese if (get_language() or "").startswith("zh") else english) or str(otherwise)
 
 
-_in_language = lazy(_chosen, str)
+_in_language = lazy(refusal_text, str)
 
 
 class Draining(ServiceUnavailable):
@@ -55,7 +58,7 @@ class ContentBlocked(Refusal):
     text = _("This contains words that are not allowed here. Nothing was sent or charged.")
 
     def __init__(self, texts: tuple[str, str] | None = None) -> None:
-        super().__init__(_in_language(*texts, self.text) if texts else None)
+        super().__init__(_in_language(texts, self.text) if texts else None)
 
 
 class NotModerated(ServiceUnavailable):

@@ -275,6 +275,8 @@ class Generation(MessagePart):
     upstream = models.CharField(_("upstream"), max_length=100, blank=True)
     status = models.CharField(_("status"), max_length=12, choices=Status.choices, default=Status.RUNNING)
     finish_reason = models.CharField(_("finish reason"), max_length=20, null=True)
+    # The refusal texts of what ended it with `content_filter`, in Chinese and English, as they were then.
+    filter_texts: "models.JSONField[list[str] | None, list[str] | None]" = models.JSONField(null=True)
     content = models.TextField(_("content"), blank=True)
     reasoning = models.TextField(_("reasoning"), blank=True)
     sources = models.TextField(_("sources"), blank=True, default="", db_default="")

@@ -24,7 +24,7 @@ from accounts.models import User
 from chat import representation, text_tools
 from chat.channels import push
 from chat.conversations import branches, days
-from chat.errors import with_text
+from chat.errors import refusal_text, with_text
 from chat.models import Channel, Conversation, Generation, Message, StorageUse
 from chat.presets.api import may_share
 from chat.sharing import api as shares
@@ -164,6 +164,7 @@ def _shown(row: Message, own: Set[str]) -> dict[str, Any]:
             "reasoning_from": made_by.reasoning_from,
             "status": made_by.status,
             "finish_reason": made_by.finish_reason,
+            "finish_text": refusal_text(made_by.filter_texts),
             "seconds": round((made_by.finished_at - made_by.created_at).total_seconds(), 1)
             if made_by.finished_at
             else None,

@@ -12,7 +12,7 @@ from django.utils import timezone, translation
 from accounts.token_limits import TokenLimits
 from chat import schemas, sources
 from chat.attachments import store
-from chat.errors import with_text
+from chat.errors import refusal_text, with_text
 from chat.events.schemas import ChatDoneEvent, ChatErrorEvent, FinishReason, TokensUsed
 from chat.models import Conversation, Generation, Message
 from providers import access
@@ -44,6 +44,8 @@ def generation(row: Generation) -> schemas.Generation:
         "created_at": _time(row.created_at),
         "finished_at": _time(row.finished_at) if row.finished_at else None,
     }
+    if finish_text := refusal_text(row.filter_texts):
+        shape["finish_text"] = finish_text
     if stored := row.stored_sources():
         shape["sources"] = sources.decode(stored)
     if (kept := row.text_message()) and kept.attached:
@@ -69,13 +71,18 @@ def end_event(row: Generation) -> tuple[str, ChatDoneEvent | ChatErrorEvent] | N
         with translation.override(row.language):
             error = with_text(row.error)
         return "error", _in_order({**error, "charge": _in_order(row.charge, Charge)}, ChatErrorEvent)
-    return "done", {
+    done: ChatDoneEvent = {
         "finish_reason": cast("FinishReason", row.finish_reason),
         "message": row.text_message_id,
         "usage": cast("TokensUsed", usage(row)),
         "charge": _in_order(row.charge, Charge),
         "quota": _in_order(row.quota_after, Quota),
     }
+    if row.filter_texts:
+        with translation.override(row.language):
+            if finish_text := refusal_text(row.filter_texts):
+                done["finish_text"] = finish_text
+    return "done", done
 
 
 def _in_order(value: Mapping[str, Any] | None, shape: type[Shape]) -> Shape:

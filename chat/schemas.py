@@ -22,6 +22,7 @@ class Generation(TypedDict):
     conversation: int | None
     message: int | None
     finish_reason: FinishReason | None
+    finish_text: NotRequired[str]
     content: str
     reasoning: str
     sources: NotRequired[list[CitedSource]]

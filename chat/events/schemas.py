@@ -81,6 +81,7 @@ class ChatAttachmentsEvent(TypedDict):
 
 class ChatDoneEvent(TypedDict):
     finish_reason: FinishReason
+    finish_text: NotRequired[str]
     message: int | None
     usage: TokensUsed
     charge: Charge

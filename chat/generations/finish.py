@@ -28,6 +28,7 @@ from runtime import fast_sql
 _SAME_NAMES = (
     *("status", "finish_reason", "error", "content", "reasoning", "sources", "input_tokens", "output_tokens"),
     *("cached_tokens", "reasoning_tokens", "reasoning_seconds", "usage_estimated", "upstream", "last_event"),
+    "filter_texts",
 )
 # What a message takes from the end of its generation.
 _TEXTS = ("content", "reasoning", "sources", "reasoning_seconds")
@@ -65,10 +66,12 @@ class End:
     ends_conversation: bool = False
     # Whether the vendor's moderation ended it before that.
     blocked_by_vendor: bool = False
-    # The ids of the sensitive words found in it.
+    # The words and patterns found in it.
     hits: frozenset[Found] = frozenset()
     # Whether one of them, in the content, ended it.
     is_cut: bool = False
+    # The texts of its category, in Chinese and English.
+    filter_texts: tuple[str, str] | None = None
     # Whether a draft may be stored.
     has_draft: bool = False
 

@@ -167,7 +167,7 @@ class Screening:
         self._seam, self._has_reasoning = seam, has_reasoning
         # Whether there were sensitive words at any time; an admin may add some in the middle of a completion.
         self._used = bool(seam) or has_reasoning
-        self._call_blocked = False
+        self._call_blocked, self._call_category = False, ""
         self._restart()
 
     def _restart(self) -> None:
@@ -202,6 +202,12 @@ class Screening:
         return self._content.blocked
 
     @property
+    def refusal_texts(self) -> tuple[str, str] | None:
+        """The texts for the category of what ended the completion, if something did."""
+        category = self._content.category or self._reasoning.category or self._call_category
+        return self._words.current.texts.get(category)
+
+    @property
     def _blocked(self) -> bool:
         return self._content.blocked or self._reasoning.blocked or self._call_blocked
 
@@ -234,7 +240,8 @@ class Screening:
             return []
         calls, hits = self._calls.flush(self._words.current.outgoing)
         self._hits |= {hit.term.found for hit in hits}
-        self._call_blocked = any(hit.term.blocks for hit in hits)
+        blocking = [hit.term for hit in hits if hit.term.blocks]
+        self._call_blocked, self._call_category = bool(blocking), blocking[0].category if blocking else ""
         return [] if self._call_blocked else [ToolCallDelta(pieces) for pieces in calls]
 
     def _opaque(self, event: ReasoningDetails) -> list[PipelineEvent]:

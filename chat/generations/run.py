@@ -373,6 +373,7 @@ class Run:
             blocked_by_vendor=self._blocked_by_vendor,
             hits=frozenset(self._hits),
             is_cut=self._is_cut,
+            filter_texts=self._screening.refusal_texts if self._screening else None,
             has_draft=self.draft.written,
         )
 

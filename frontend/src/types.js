@@ -112,6 +112,7 @@
  * @property {"running" | "completed" | "interrupted" | "failed"} status
  * @property {Id | null} message
  * @property {FinishReason} finish_reason
+ * @property {string} [finish_text] why the content filter ended it, where staff wrote that
  * @property {string} content
  * @property {string | null} reasoning
  * @property {Source[]} [sources]
@@ -157,8 +158,8 @@
  * @property {{ content: string, reasoning: string | null }} reset
  * @property {{ sources: Source[] }} sources
  * @property {{ attachments: Attachment[] }} attachments
- * @property {{ finish_reason: FinishReason, message: Id | null, usage: TokensUsed | null, charge: Charge | null,
- *   quota: Quota | null }} done
+ * @property {{ finish_reason: FinishReason, finish_text?: string, message: Id | null, usage: TokensUsed | null,
+ *   charge: Charge | null, quota: Quota | null }} done
  * @property {StoredError & { charge: Charge | null }} error
  */
 

@@ -203,21 +203,25 @@ export class CompletionView {
     this.#reasoning.finish();
   }
 
-  /** @param {FinishReason | ""} [reason] */
-  finish(reason) {
+  /**
+   * @param {FinishReason | ""} [reason]
+   * @param {string} [explanation] a text of staff that explains it
+   */
+  finish(reason, explanation) {
     this.render();
-    this.showEnd(reason);
+    this.showEnd(reason, explanation);
   }
 
   /**
    * Shows how the completion ended, without rendering it.
    * @param {FinishReason | ""} [reason]
+   * @param {string} [explanation] a text of staff that explains it
    */
-  showEnd(reason) {
+  showEnd(reason, explanation = "") {
     this.#end(reason);
     const isEmpty = reason === "stop" && this.node.classList.contains("empty");
     const name = isEmpty ? "finishEmpty" : reason && finishTexts[reason];
-    this.notice(name ? text(name) : "");
+    this.notice(explanation || (name ? text(name) : ""));
   }
 
   /**

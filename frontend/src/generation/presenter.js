@@ -104,7 +104,7 @@ export class GenerationPresenter {
         if (event.quota) this.#quotas.update(event.quota);
         else this.#refreshQuotas();
         showEnd = () => {
-          view.finish(event.finish_reason);
+          view.finish(event.finish_reason, event.finish_text);
           if (loss) view.notice(loss);
           // Not its text: screen readers, find and select-all would meet it twice.
           this.#announcer.textContent = text("completionReady");
@@ -141,7 +141,7 @@ export class GenerationPresenter {
    * @param {(() => void) | null} retry
    */
   showStored(view, retry) {
-    const { charge, finish, usage, error, reasoningSeconds, seconds } = view.node.dataset;
+    const { charge, finish, finishText, usage, error, reasoningSeconds, seconds } = view.node.dataset;
     view.charge = this.#describeCharge(view.model, /** @type {ChargeSource | ""} */ (charge));
     view.model = this.#modelTitle(view.model);
     if (reasoningSeconds) view.reasoningSeconds = Number(reasoningSeconds);
@@ -151,7 +151,7 @@ export class GenerationPresenter {
     }
     if (usage) view.usage = JSON.parse(usage);
     if (seconds) view.duration = Number(seconds);
-    view.showEnd(/** @type {FinishReason | ""} */ (finish));
+    view.showEnd(/** @type {FinishReason | ""} */ (finish), finishText);
   }
 
   /**

@@ -31,6 +31,29 @@ def test_a_blocked_word_ends_the_completion(newcomer: ApiUser, speaker: Speaker,
     assert hits(newcomer.name) == (0, [(word, "output", row["id"])])
 
 
+def test_the_text_of_a_category(newcomer: ApiUser, speaker: Speaker, staff: ApiUser, listed: Lister) -> None:
+    """A refusal text explains refused prompts and ended completions, to their user and on the page."""
+    listed("walnuts", "block", category="nuts")
+    made = staff.client.post("/api/admin/refusal-texts/", json={"category": "nuts", "text_en": "No <nuts>."})
+    assert made.status_code == 201, made.text
+    try:
+        english = {"Accept-Language": "en"}
+        body = {"model": "plain", "prompt": "walnuts"}
+        refused = newcomer.client.post("/api/chat/", json=body, headers=english).json()["error"]
+        assert (refused["code"], refused["message"]) == ("content_blocked", "No <nuts>.")
+        chinese = newcomer.client.post("/api/chat/", json=body, headers={"Accept-Language": "zh-hans"}).json()["error"]
+        assert chinese["message"] not in {"", "No <nuts>."}
+        speaker.say("Take wal", "nuts!", end="hang")
+        newcomer.client.headers["Accept-Language"] = "en"
+        events = newcomer.answer("What?", "plain")
+    finally:
+        staff.client.delete(f"/api/admin/refusal-texts/{made.json()['id']}/")
+    assert text_of(events) == "Take "
+    assert (events[-1].data["finish_reason"], events[-1].data["finish_text"]) == ("content_filter", "No <nuts>.")
+    assert newcomer.generation(events[0].data["generation"])["finish_text"] == "No <nuts>."
+    assert newcomer.follow(events[0].data["generation"])[-1].data == events[-1].data
+
+
 @pytest.mark.contract("sensitive words in answers")
 def test_masked(newcomer: ApiUser, speaker: Speaker, listed: Lister, hits: Hits) -> None:
     """A masked word shows as one star per character everywhere; the completion continues."""
