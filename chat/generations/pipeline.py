@@ -290,7 +290,7 @@ class Screening:
 
 
 def _in_address(lexicon: Lexicon, address: str) -> list[Match]:
-    """Return the hits in an address as it is written, and as a browser shows it."""
+    """Return the hits in an address, as written and as a browser shows it."""
     decoded = unquote(address)
     return [*lexicon.find(address), *(lexicon.find(decoded) if decoded != address else ())]
 
