@@ -155,27 +155,38 @@ def save(pieces: Sequence[NewPiece]) -> list[str]:
 
 
 def current(rows: GenerationQuerySet) -> list[Generation]:
-    """Return the generations; running ones have the text of their drafts."""
-    found = list(rows)
-    ended = fill(found)
-    again = {row.id: row for row in rows.filter(id__in=ended)} if ended else {}
-    return [again.get(row.id, row) for row in found]
+    """Return the generations; running ones have the text of their drafts.
+
+    The text ends with the row's last event, because a reader appends what comes after that event.
+    """
+    found = {row.id: row for row in rows}
+    unsure: Iterable[Generation] = found.values()
+    while changed := [name for name, number in fill(unsure).items() if number != found[name].last_event]:
+        unsure = list(rows.filter(id__in=changed))
+        found.update({row.id: row for row in unsure})
+    return list(found.values())
 
 
-def fill(rows: Iterable[Generation]) -> set[str]:
-    """Give running generations the text of their drafts; return those that have ended meanwhile."""
+def fill(rows: Iterable[Generation]) -> dict[str, int | None]:
+    """Give running generations the text of their drafts.
+
+    Return the number of their last event afterwards, None for one that has ended meanwhile. Where it differs from the
+    row's, the text may go beyond that event.
+    """
     running = {row.id: row for row in rows if row.status == Generation.Status.RUNNING}
     if not running:
-        return set()
+        return {}
     for generation, (content, reasoning) in DraftPiece.texts(list(running)).items():
         # A process of the previous release stores the text in the row.
         running[generation].content += content
         running[generation].reasoning += reasoning
-    return running.keys() - set(Generation.objects.running().filter(id__in=list(running)).values_list("id", flat=True))
+    still = dict(Generation.objects.running().filter(id__in=list(running)).values_list("id", "last_event"))
+    return {name: still.get(name) for name in running}
 
 
 def fill_messages(messages: Iterable[Message]) -> None:
     """Give the running generations of messages the text of their drafts."""
     by_generation = {made_by.id: row for row in messages if (made_by := getattr(row, "generation", None))}
-    for generation in fill(row.generation for row in by_generation.values()):
-        by_generation[generation].refresh_from_db()
+    for generation, number in fill(row.generation for row in by_generation.values()).items():
+        if number is None:
+            by_generation[generation].refresh_from_db()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -104,6 +105,21 @@ def test_text_withdrawn_during_a_write(user: Any) -> None:
     draft.note_stored(piece, version)
     write(draft)
     assert stored(row) == ("good", "")
+
+
+def test_text_and_last_event_belong_together(user: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A piece that is stored between the reads of a row and of its pieces gives no reader the text twice."""
+    row, texts, late = running(user), DraftPiece.texts, [NewPiece("", 1, 2, "works.", "")]
+    drafts.save([NewPiece(row.id, 0, 1, "It ", "")])
+
+    def texts_after_a_write(generations: Any) -> Any:
+        drafts.save([replace(piece, generation=row.id) for piece in late])
+        late.clear()
+        return texts(generations)
+
+    monkeypatch.setattr(DraftPiece, "texts", texts_after_a_write)
+    (found,) = drafts.current(Generation.objects.filter(id=row.id))
+    assert (found.last_event, found.content) == (2, "It works.")
 
 
 def test_the_end_of_a_dead_process(user: Any) -> None:
