@@ -158,7 +158,7 @@ class Admission:
         except ContentBlocked:
             if not exhausted:
                 # Not before the transaction is rolled back.
-                kept = audit.excerpt(screened.hits, lexicon, (request.prompt, request.system_prompt or ""))
+                kept = audit.excerpt(screened.hits, lexicon, _own_texts(request))
                 audit.record_refusal(request.user_id, screened.hits, kept)
             raise
         attempts = self._attempts(request, target.config, row_id, *built, call, lexicon)
@@ -337,6 +337,12 @@ def _turns(target: Target, branch: list[Message], attached: Attached | None = No
         takes_images=attaching.takes_images(target.config),
         context_tokens=target.config.context_tokens,
     )
+
+
+def _own_texts(request: GenerationRequest) -> tuple[str, ...]:
+    """Return the texts that may be refused; the system prompt of a preset is not."""
+    own = "" if request.has_preset_prompt else request.system_prompt
+    return request.prompt, own or ""
 
 
 def _check_words(target: Target, screened: Screened, words: UserWords) -> None:

@@ -8,10 +8,11 @@ from django.urls import reverse
 
 from accounts.models import AuditEntry, User
 from chat.errors import ContentBlocked
-from chat.generations.request import GenerationRequest
+from chat.generations.request import GenerationRequest, Precheck
 from chat.models import Generation, Hit, Message, SensitivePattern, SensitiveWord
 from chat.screening import audit, hit_admin
 from chat.screening.found import Found
+from chat.screening.incoming import Screened
 from quotas.setup import ensure_defaults
 from tests import factories
 from tests.staff import staff_with
@@ -225,6 +226,20 @@ def test_what_is_kept_of_a_refused_prompt(admin: Client, asker: User, settings: 
     with pytest.raises(ContentBlocked):
         begin(asker, "walnuts")
     assert Hit.objects.latest("pk").excerpt == "alnut"
+
+
+def test_nothing_is_kept_of_a_preset(asker: User, settings: Any) -> None:
+    """Where an attachment is the reason, no word in the preset's system prompt is taken for it."""
+    settings.HIT_EXCERPT_CHARS = 30
+    SensitiveWord.objects.create(word="walnuts")
+    preset: dict[str, Any] = {"system_prompt": "Sell walnuts.", "has_preset_prompt": True}
+    found = Screened((), frozenset({Found("word", 1)}), blocked=True)
+    with pytest.raises(ContentBlocked):
+        factories.admission().start(
+            GenerationRequest(asker.pk, "demo", "Read this", **preset), Precheck(attached=found)
+        )
+    assert Hit.objects.get(word_id=1, excerpt="").action == "block"
+    assert not Hit.objects.exclude(excerpt="").exists()
 
 
 def test_the_account_of_a_reviewer_can_be_deleted(carol: User, alice: User) -> None:
