@@ -86,6 +86,7 @@ export class GrowingMarkdown {
     this.#frame = 0;
     this.#blocks = new GrowingBlocks(false);
     this.#render();
+    this.#onWhole?.();
   }
 
   #requestFrame() {
