@@ -143,17 +143,26 @@ class Caller:
     async def ask(self, client: httpx.AsyncClient, model: str, *, leaves: bool) -> None:
         """Ask, and read to the end or leave."""
         headers = {"Authorization": f"Bearer {self.api_user.access}"}
+        reading = asyncio.create_task(self._read(client, model, headers))
+        if leaves:
+            # A crowded product may take long to store a generation.
+            while not (found := self._stored(model)):
+                assert not reading.done(), f"{self.door} refused {model}"
+                await asyncio.sleep(0.05)
+            await asyncio.wait([reading], timeout=PATIENCE_SECONDS)
+            reading.cancel()
+        with suppress(asyncio.CancelledError):
+            await reading
+        if leaves and self.door in ("page", "classic"):
+            ((generation,),) = found
+            await client.post(f"/api/generations/{generation}/stop/", headers=headers)
+
+    async def _read(self, client: httpx.AsyncClient, model: str, headers: dict[str, str]) -> None:
         if self.door == "whole":
-            with suppress(httpx.ReadTimeout):
-                timeout = httpx.Timeout(60, read=PATIENCE_SECONDS if leaves else 60)
-                await client.post(URL, json={"model": model, "messages": HELLO}, headers=headers, timeout=timeout)
+            await client.post(URL, json={"model": model, "messages": HELLO}, headers=headers)
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_SECONDS if leaves else None):
-                async with self._opened(client, model, headers) as response:
-                    await response.aread()
-        if leaves and self.door not in STREAMS:
-            await self._stop(client, model, headers)
+        async with self._opened(client, model, headers) as response:
+            await response.aread()
 
     def _opened(self, client: httpx.AsyncClient, model: str, headers: dict[str, str]) -> Any:
         if url := STREAMS.get(self.door):
@@ -163,13 +172,6 @@ class Caller:
             headers = {**headers, "Accept": "text/event-stream"}
             return client.stream("POST", "/api/chat/", json={"model": model, "prompt": "Hello"}, headers=headers)
         return client.stream("GET", "/api/chatgpt/test", params={"message": "Hello", "model": model}, headers=headers)
-
-    async def _stop(self, client: httpx.AsyncClient, model: str, headers: dict[str, str]) -> None:
-        # A crowded product may store the generation after its caller left.
-        while not (found := self._stored(model)):
-            await asyncio.sleep(0.05)
-        ((generation,),) = found
-        await client.post(f"/api/generations/{generation}/stop/", headers=headers)
 
     def _stored(self, model: str) -> Any:
         return self.api_user.product.sql(
