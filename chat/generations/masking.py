@@ -10,6 +10,8 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 
+from django.conf import settings
+
 from chat.generations.request import GenerationRequest
 from chat.screening import incoming
 from chat.screening.incoming import Screened
@@ -18,8 +20,19 @@ from providers.wire.base import PromptMessage
 
 # Characters of a prompt beyond which it is not masked in a database thread.
 LARGE_CHARS = 128 * 1024
+# The same where there are patterns, which cost several times as much.
+LONG_CHARS = 8 * 1024
 
 Messages = tuple[PromptMessage, ...]
+
+
+def is_long(request: GenerationRequest) -> bool:
+    """Return whether its new texts are too long for patterns in a database thread.
+
+    Texts that will be refused for their length need not be screened.
+    """
+    lengths = len(request.prompt), len(request.system_prompt or "")
+    return sum(lengths) > LONG_CHARS and (request.is_api_call or max(lengths) <= settings.MAX_PROMPT_CHARS)
 
 
 def screen_new(lexicon: Lexicon, request: GenerationRequest) -> Screened:
@@ -39,7 +52,8 @@ def mask(
     A long one comes unmasked, with the function that masks it.
     """
     work = partial(incoming.mask_earlier, lexicon, new=new)
-    if lexicon.empty or sum(len(message.content) for message in messages) <= LARGE_CHARS:
+    most = LONG_CHARS if lexicon.has_patterns else LARGE_CHARS
+    if lexicon.empty or sum(len(message.content) for message in messages) <= most:
         return work(messages), None
 
     async def later(unmasked: Messages) -> Messages:

@@ -110,13 +110,15 @@ class GenerationRequest:
 class Precheck:
     """Facts about a request that are known before a database thread decides.
 
-    `wait_seconds`: its user started too many calls of /v1. `screened`: its texts, when they are large.
+    `wait_seconds`: its user started too many calls of /v1. `screened`: its texts, when they are large; `new`: only the
+    new ones, when they are long and there are patterns.
     `attached`: what words found in its attachments; `attached_text`: their texts, for the moderation service.
     `moderated`: what that service found.
     """
 
     wait_seconds: float = 0.0
     screened: ScreenedCall | None = None
+    new: Screened | None = None
     attached: Screened | None = None
     attached_text: str = ""
     moderated: Screened | None = None

@@ -26,7 +26,7 @@ from chat.events.log import Log
 from chat.events.offsets import Offsets
 from chat.events.redis import Outbox
 from chat.events.sink import Sink
-from chat.generations import drafts, left_drafts, moderation, remote
+from chat.generations import drafts, left_drafts, masking, moderation, remote
 from chat.generations.call_rate import CallRate
 from chat.generations.drafts import Draft
 from chat.generations.pace import Pace
@@ -119,7 +119,7 @@ class Generations:
             precheck = await self._precheck(request)
             known = await database.run(self._admission.refuse_before_words, request, precheck)
             if known is None:
-                precheck = await self._screened_attachments(request)
+                precheck = replace(await self._screened_attachments(request), new=precheck.new)
             return known or await self._started(request, sink, precheck)
 
     async def _started(self, request: GenerationRequest, sink: Sink | None, precheck: Precheck) -> Started:
@@ -158,12 +158,17 @@ class Generations:
         wait = await self._call_rate.take_with(request.token) if request.token else 0.0
         if request.is_api_call and not wait:
             wait = await self._call_rate.take(request.user_id)
-        if wait or not request.is_large:
+        if wait or not (request.is_large or masking.is_long(request)):
             return Precheck(wait)
-        words = (await database.run(self._words.for_user, request.user_id)).current
-        call = (words.incoming, request.prompt, request.messages, request.extras)
-        screened = await asyncio.get_running_loop().run_in_executor(self._large_calls, incoming.screen_call, *call)
-        return Precheck(screened=screened)
+        lexicon = (await database.run(self._words.for_user, request.user_id)).current.incoming
+        loop = asyncio.get_running_loop()
+        if request.is_large:
+            call = (lexicon, request.prompt, request.messages, request.extras)
+            screened = await loop.run_in_executor(self._large_calls, incoming.screen_call, *call)
+            return Precheck(screened=screened, new=screened.new)
+        if not lexicon.has_patterns:
+            return NO_PRECHECK
+        return Precheck(new=await loop.run_in_executor(self._large_calls, masking.screen_new, lexicon, request))
 
     async def _screened_attachments(self, request: GenerationRequest) -> Precheck:
         words = (await database.run(self._words.for_user, request.user_id)).current

@@ -88,9 +88,8 @@ class Admission:
         target = self._before_words(request, self._checked_size_and_model(request), precheck)
         if isinstance(target, Generation):
             return Started(target)
-        call = precheck.screened
         lexicon = self._words.for_user(request.user_id).current.incoming
-        screened = call.new if call else masking.screen_new(lexicon, request)
+        screened = precheck.new or masking.screen_new(lexicon, request)
         is_refused = screened.together_with(precheck.attached).blocked
         if is_refused or (target.conversation and target.conversation.blocked):
             return ""
@@ -129,7 +128,7 @@ class Admission:
         config = self._checked_size_and_model(request)
         words = self._words.for_user(request.user_id)
         call, lexicon = precheck.screened, words.current.incoming
-        screened = call.new if call else masking.screen_new(lexicon, request)
+        screened = precheck.new or masking.screen_new(lexicon, request)
         screened = screened.together_with(precheck.attached).together_with(precheck.moderated)
         try:
             with nullcontext() if exhausted else transaction.atomic(savepoint=savepoint):

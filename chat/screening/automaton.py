@@ -15,6 +15,9 @@ from chat.screening.tracking import Term
 
 # States of one automaton at most; each takes about a kilobyte.
 MOST_STATES = 4_000
+# Positions that `explore` looks at, at most, and how many cost as much as a transition. A million take half a second.
+MOST_EXPLORED = 4_000_000
+POSITIONS_PER_TRANSITION = 5
 # The class of what stands before and after a text.
 NOTHING = -1
 
@@ -163,13 +166,19 @@ class Automaton:
         return sum(1 << number for number in owners)
 
     def explore(self, most: int) -> int:
-        """Build all states, at most so many; return their number."""
+        """Build all states, at most so many; return their number.
+
+        It is also more than `most` where building them would take too long.
+        """
         for symbol in {low for chars in self._charsets for low, _high in chars.ranges} | set("a0 _\u4e00-"):
             self._class(symbol)
-        waiting = [self.roots[NOTHING]]
-        known = {id(waiting[0])}
+        waiting = list({id(root): root for root in map(self.roots.__getitem__, list(self._signatures))}.values())
+        known, left = set(map(id, waiting)), MOST_EXPLORED
         while waiting and len(known) <= most:
             state = waiting.pop()
+            left -= (len(state.candidates) + POSITIONS_PER_TRANSITION) * len(self._signatures)
+            if left < 0:
+                return most + 1
             for symbol_class in list(self._signatures):
                 following = state[symbol_class]
                 if following is not None and id(following) not in known:

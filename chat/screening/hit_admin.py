@@ -20,6 +20,7 @@ from django_stubs_ext import StrOrPromise
 from accounts.audit import reasons, recording
 from chat.models import Hit, SensitivePattern, SensitiveWord
 from chat.screening import context
+from chat.screening.tracking import TOO_COSTLY
 from web.large_tables import BoundedPaginator, LargeTable
 from web.readonly_admin import RecordAdmin
 
@@ -105,9 +106,11 @@ class HitAdmin(RecordAdmin[Hit], LargeTable[Hit]):
         return Hit.objects.filter(pk__in=ids).update(**values)
 
     @admin.display(description=_("found by"))
-    def finding(self, hit: Hit) -> str:
+    def finding(self, hit: Hit) -> StrOrPromise:
         if hit.source == Hit.Source.SERVICE:
             return hit.get_source_display()
+        if hit.word_id == TOO_COSTLY.id:
+            return _("too costly for patterns")
         is_word = hit.source == Hit.Source.WORD
         text: str | None = hit.word if is_word else hit.pattern  # type: ignore[attr-defined]
         if text is None:

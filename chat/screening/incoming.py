@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 from chat.screening import edits, nested
 from chat.screening.found import Found
-from chat.screening.lexicon import Lexicon
+from chat.screening.lexicon import Costs, Lexicon
 from providers.wire.base import EMBEDDINGS, JSON, PromptMessage
 from web.refusals import InvalidRequest
 
@@ -51,7 +51,8 @@ def screen_call(
 
 
 def screen(lexicon: Lexicon, *texts: str) -> Screened:
-    matches = [lexicon.find(text) for text in texts]
+    costs = Costs()
+    matches = [lexicon.find(text, costs) for text in texts]
     terms = [match.term for found in matches for match in found]
     if not terms:
         return Screened(texts)
@@ -67,15 +68,18 @@ def mask_earlier(lexicon: Lexicon, messages: tuple[PromptMessage, ...], *, new: 
     """
     if lexicon.empty:
         return messages
-    earlier = len(messages) - new
-    return (*(_masked(message, lexicon) for message in messages[:earlier]), *messages[earlier:])
+    earlier, costs = len(messages) - new, Costs()
+    return (*(_masked(message, lexicon, costs) for message in messages[:earlier]), *messages[earlier:])
 
 
 def mask_extras(lexicon: Lexicon, extras: Mapping[str, JSON]) -> dict[str, JSON]:
     """Mask the texts in tools, their choice and the response format of a `/v1` request."""
     if lexicon.empty:
         return dict(extras)
-    return {name: nested.masked(value, lexicon) if name in DESCRIBED else value for name, value in extras.items()}
+    costs = Costs()
+    return {
+        name: nested.masked(value, lexicon, costs) if name in DESCRIBED else value for name, value in extras.items()
+    }
 
 
 def refuse_tokens(lexicon: Lexicon, extras: Mapping[str, JSON]) -> None:
@@ -86,13 +90,13 @@ def refuse_tokens(lexicon: Lexicon, extras: Mapping[str, JSON]) -> None:
         raise InvalidRequest(details={"input": [text]})
 
 
-def _masked(message: PromptMessage, lexicon: Lexicon) -> PromptMessage:
+def _masked(message: PromptMessage, lexicon: Lexicon, costs: Costs) -> PromptMessage:
     """Mask a turn: its content and parts as one text, and its other fields."""
     fields: dict[str, Any] = {
-        name: value if name == "tool_call_id" else nested.masked(value, lexicon)
+        name: value if name == "tool_call_id" else nested.masked(value, lexicon, costs)
         for name, value in message.fields.items()
     }
-    places = edits.of(lexicon.find(message.content))
+    places = edits.of(lexicon.find(message.content, costs))
     if not places:
         return replace(message, fields=fields)
     parts, start = [], 0

@@ -6,6 +6,7 @@ text; tests compare both.
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
@@ -14,10 +15,21 @@ from ahocorasick_rs import AhoCorasick, Implementation
 from chat.screening.automaton import Automaton as Patterns
 from chat.screening.folding import CLASS, FOLDED, LETTERS, MARK, NO_END, NO_LETTER, NO_START, SEPARATOR
 from chat.screening.folding import letters as letters_of
-from chat.screening.scanning import PatternTracker
+from chat.screening.scanning import PatternTracker, Steps
 from chat.screening.tracking import MOST_SEPARATORS, Match, SharedKey, Term, Terms, Tracker, uncovered
 
 T = TypeVar("T")
+
+
+class Costs(defaultdict[Patterns, Steps]):
+    """The work of patterns for texts that belong together, such as those of one call.
+
+    Otherwise many short texts could cost more than a long one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Steps)
+
 
 # Letters per automaton at most. Building one holds the GIL: 4 ms with this many, 100 ms with 50,000 words, which would
 # delay streams. Fewer letters make more automata, and each text is searched by every automaton.
@@ -148,7 +160,7 @@ class Part:
         """Return what it consists of, in small pieces, for `free_with_pauses`."""
         return [*self._automata, *self.terms.root.values(), *self._symbolic.root.values()]
 
-    def matches(self, text: str, bare: str) -> Iterator[Match]:
+    def matches(self, text: str, bare: str, costs: Costs) -> Iterator[Match]:
         """Yield the matches in a text, whose bare letters are given."""
         if finding := [automaton for automaton in self._automata if automaton.finds_any(bare)]:
             letters = Letters(text)
@@ -161,9 +173,11 @@ class Part:
             tracker.end()
             yield from tracker.found
         if self.patterns and not self.patterns.harmless.issuperset(text):
-            scanner = PatternTracker(self.patterns)
+            steps = costs[self.patterns]
+            scanner = PatternTracker(self.patterns, steps)
             scanner.go(text, 0)
             scanner.end()
+            steps.before += len(text)
             yield from scanner.taken(len(text))
 
 
@@ -198,9 +212,16 @@ class Lexicon:
         words = [Tracker(part.terms) for part in self.parts if part.terms.root]
         return *words, *(PatternTracker(part.patterns) for part in self.parts if part.patterns)
 
-    def find(self, text: str) -> list[Match]:
-        """Return all hits in text order, including overlapping ones."""
+    def find(self, text: str, costs: Costs | None = None) -> list[Match]:
+        """Return all hits in text order, including overlapping ones.
+
+        `costs` counts texts that belong together.
+        """
         if self.empty:
             return []
-        bare = letters_of(text)
-        return uncovered(match for part in self.parts for match in part.matches(text, bare))
+        bare, costs = letters_of(text), Costs() if costs is None else costs
+        return uncovered(match for part in self.parts for match in part.matches(text, bare, costs))
+
+    @property
+    def has_patterns(self) -> bool:
+        return any(part.patterns for part in self.parts)

@@ -1,19 +1,22 @@
 """Refuse own expressions that would cost too much in ordinary text, before they are stored.
 
-Both figures are counts, so the same expression is refused on every machine.
+All figures are counts, so the same expression is refused on every machine. `scanning` bounds the work for other texts.
 """
+
+from collections.abc import Iterable
 
 from django.utils.translation import gettext_lazy as _
 
+from chat.screening import automaton
 from chat.screening.automaton import Automaton, Pattern
-from chat.screening.expressions import NotAnExpression, compiled
+from chat.screening.expressions import Expression, NotAnExpression, compiled
 from chat.screening.scanning import PatternTracker
 from chat.screening.tracking import Term
 
 # States of an expression's automaton at most.
 MOST_STATES = 500
-# Starts that may lead to a match at the same time, on average over ORDINARY, at most. Each one costs a step with every
-# further character.
+# Starts that may lead to a match at the same time, on average over ORDINARY, at most: of one expression, and of all
+# enabled patterns together. Each one costs a step with every further character.
 MOST_STARTS = 8
 # A text such as models write, in two languages.
 ORDINARY = (
@@ -28,13 +31,32 @@ ORDINARY = (
 
 def check(text: str) -> None:
     """Raise NotAnExpression for an expression that cannot be used."""
-    automaton = Automaton([Pattern(Term("", False, 1), compiled(text))])
-    if automaton.explore(MOST_STATES) > MOST_STATES:
+    searched = _automaton([compiled(text)])
+    if searched.explore(MOST_STATES) > MOST_STATES:
         raise NotAnExpression(_("This expression has too many combinations. Make it shorter or more exact."))
-    tracker, starts = PatternTracker(automaton), 0
+    if _starts(searched) > MOST_STARTS * len(ORDINARY):
+        reason = _("Ordinary text would often look like the beginning of a match. Begin the expression more exactly.")
+        raise NotAnExpression(reason)
+
+
+def check_together(expressions: Iterable[Expression]) -> None:
+    """Raise NotAnExpression if all expressions together would cost too much."""
+    searched = _automaton(expressions)
+    if searched.explore(automaton.MOST_STATES) > automaton.MOST_STATES:
+        raise NotAnExpression(_("All enabled patterns together have too many combinations. Disable some first."))
+    if _starts(searched) > MOST_STARTS * len(ORDINARY):
+        reason = _("With this one ordinary text would too often look like the beginning of a match of some pattern.")
+        raise NotAnExpression(reason)
+
+
+def _automaton(expressions: Iterable[Expression]) -> Automaton:
+    return Automaton(Pattern(Term("", False, number), each) for number, each in enumerate(expressions, 1))
+
+
+def _starts(searched: Automaton) -> int:
+    """Return the starts over all characters of ORDINARY."""
+    tracker, starts = PatternTracker(searched), 0
     for at, character in enumerate(ORDINARY):
         tracker.go(character, at)
         starts += len(tracker.alive)
-    if starts > MOST_STARTS * len(ORDINARY):
-        reason = _("Ordinary text would often look like the beginning of a match. Begin the expression more exactly.")
-        raise NotAnExpression(reason)
+    return starts

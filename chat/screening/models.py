@@ -1,7 +1,7 @@
 """The tables of screening: words, patterns, allowed phrases, refusal texts, and the list's version."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import Group
@@ -13,7 +13,8 @@ from django.utils.translation import gettext_lazy as _
 
 from chat.apps import chat
 from chat.screening import folding, limits
-from chat.screening.expressions import NotAnExpression
+from chat.screening.expressions import Expression, NotAnExpression, compiled
+from chat.screening.kinds import expression_of
 
 # Characters of a word or phrase at most. It bounds the text that a stream holds back.
 MOST_CHARS = 32
@@ -275,6 +276,23 @@ class SensitivePattern(RuleModel):
                 limits.check(self.expression)
             except NotAnExpression as refusal:
                 raise ValidationError({"expression": refusal.reason}) from refusal
+            if self.enabled:
+                self._check_together()
+
+    def _check_together(self) -> None:
+        """Refuse to enable an expression that would cost too much beside the others."""
+        try:
+            limits.check_together([*self._others(), compiled(self.expression)])
+        except NotAnExpression as refusal:
+            raise ValidationError({"enabled": refusal.reason}) from refusal
+
+    def _others(self) -> Iterator[Expression]:
+        """Yield the expressions of the other patterns that are enabled."""
+        rows = SensitivePattern.objects.filter(enabled=True).exclude(pk=self.pk)
+        for kind, expression in rows.values_list("kind", "expression"):
+            # One that an earlier release allowed may be unusable now, and is not searched for.
+            with suppress(NotAnExpression):
+                yield expression_of(kind, expression)
 
 
 class RefusalText(models.Model):

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from chat.screening import edits
-from chat.screening.lexicon import Lexicon
+from chat.screening.lexicon import Costs, Lexicon
 from chat.screening.tracking import Match
 from providers.wire.base import JSON
 
@@ -26,26 +26,26 @@ _ESCAPES = {"\\b": "\b", "\\f": "\f", "\\n": "\n", "\\r": "\r", "\\t": "\t"}
 Path = tuple[Any, ...]
 
 
-def screened(text: str, lexicon: Lexicon) -> tuple[str, list[Match]]:
+def screened(text: str, lexicon: Lexicon, costs: Costs) -> tuple[str, list[Match]]:
     """Mask a text and return it with its hits; inside JSON, screen each string separately."""
     if not text.lstrip().startswith(("{", "[", '"')):
-        hits = lexicon.find(text)
+        hits = lexicon.find(text, costs)
         return edits.screened(text, hits) if hits else text, hits
     shown, found = [], list[Match]()
     for string in _strings(text):
-        hits = lexicon.find("".join(map(_read, string)))
+        hits = lexicon.find("".join(map(_read, string)), costs)
         found += hits
         shown.append(_edited(string, hits) if hits else "".join(string))
     return '"'.join(shown), found
 
 
-def masked(value: Any, lexicon: Lexicon) -> Any:
+def masked(value: Any, lexicon: Lexicon, costs: Costs) -> Any:
     """Mask all texts in a JSON value, including JSON written as text."""
     if isinstance(value, str):
-        return screened(value, lexicon)[0]
+        return screened(value, lexicon, costs)[0]
     if isinstance(value, dict):
-        return {key: each if key in IDENTIFIERS else masked(each, lexicon) for key, each in value.items()}
-    return [masked(each, lexicon) for each in value] if isinstance(value, list | tuple) else value
+        return {key: each if key in IDENTIFIERS else masked(each, lexicon, costs) for key, each in value.items()}
+    return [masked(each, lexicon, costs) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _strings(text: str) -> Iterator[list[str]]:
@@ -104,12 +104,12 @@ class Calls:
         texts: dict[Path, list[tuple[Any, Any]]] = defaultdict(list)
         for path, parent, key in _texts(lists):
             texts[path].append((parent, key))
-        hits = []
+        hits, costs = [], Costs()
         for path, places in texts.items():
             pieces = [parent[key] for parent, key in places]
             if path[-1] == "name" and ({*pieces} <= self._known or "".join(pieces) in self._known):
                 continue
-            shown, found = screened("".join(pieces), lexicon)
+            shown, found = screened("".join(pieces), lexicon, costs)
             if found:
                 hits += found
                 for (parent, key), piece in zip(places, [shown, *[""] * len(places)], strict=False):

@@ -65,6 +65,10 @@ class Term(NamedTuple):
         return Found(self.source, self.id, self.category, self.action)
 
 
+# The hit of a text whose search for patterns costs too much; it lies from the first undecided character to the end.
+TOO_COSTLY = Term("", False, -2, "block", "costly", source="pattern")
+
+
 def term(key: str, row_id: int = 0, action: str = "mask", category: str = "", replacement: str = "") -> Term:
     return Term(key, is_plain(key), row_id, action, category, replacement)
 
@@ -294,14 +298,17 @@ class Tracker:
 
 
 def uncovered(matches: Iterable[Match]) -> list[Match]:
-    """Return the matched words and patterns that no matched phrase covers, in text order."""
+    """Return the matched words and patterns that no matched phrase covers, in text order.
+
+    No phrase covers a text that costs too much, because its rest is unknown.
+    """
     hits = []
     reach = -1
     # At the same start phrases come first, because they cover words that start with them.
     for match in sorted(set(matches), key=_order):
         if not match.term.id:
             reach = max(reach, match.end)
-        elif match.end > reach:
+        elif match.end > reach or match.term is TOO_COSTLY:
             hits.append(match)
     return hits
 

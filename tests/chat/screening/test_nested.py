@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from chat.screening import nested
 from chat.screening.incoming import DESCRIBED, mask_extras
+from chat.screening.lexicon import Costs
 from chat.screening.nested import Calls
 from tests.chat.screening.oracle import Words
 
@@ -116,10 +117,10 @@ def test_deep_values_are_masked() -> None:
         "type": "function",
         "function": {"name": "cobalt", "description": "Asks 独立", "parameters": {"enum": ["独立"]}},
     }
-    masked = nested.masked([tool], LEXICON)
+    masked = nested.masked([tool], LEXICON, Costs())
     wanted = {"name": "cobalt", "description": "Asks **", "parameters": {"enum": ["**"]}}
     assert masked == [{"type": "function", "function": wanted}]
-    assert nested.masked('{"q": "\\u72ec\\u7acb"}', LEXICON) == '{"q": "**"}'
+    assert nested.masked('{"q": "\\u72ec\\u7acb"}', LEXICON, Costs()) == '{"q": "**"}'
     assert set(DESCRIBED) == {"tools", "tool_choice", "response_format"}
     choice = {"type": "function", "function": {"name": "cobalt", "description": "Asks 独立"}}
     assert mask_extras(LEXICON, {"tool_choice": choice}) == {
@@ -132,5 +133,5 @@ def test_deep_values_are_masked() -> None:
 def test_long_arguments(unit: str) -> None:
     """The time for long arguments grows linearly."""
     started = time.thread_time()
-    nested.screened("{" + unit * (200_000 // len(unit)), LEXICON)
+    nested.screened("{" + unit * (200_000 // len(unit)), LEXICON, Costs())
     assert time.thread_time() - started < 5
