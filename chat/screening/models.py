@@ -1,6 +1,6 @@
 """The tables of screening: words, patterns, allowed phrases, refusal texts, and the list's version."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
@@ -79,16 +79,24 @@ class TermQuerySet(ListQuerySet):
     """Words or phrases."""
 
     @transaction.atomic
-    def add_new(self, rows: Iterable[Any]) -> int:
+    def add_new(self, rows: Iterable[Any], groups: Mapping[str, Collection[int]] | None = None) -> int:
         """Store the rows whose keys are new and return their number; one batch of several.
 
-        This process does not apply the change: call `ListVersion.publish_change` after the last batch.
+        `groups` are the ids of the groups to which some are limited, by key. This process does not apply the change:
+        call `ListVersion.publish_change` after the last batch.
         """
         by_key = {row.key: row for row in rows}
         known = set(self.filter(key__in=by_key).values_list("key", flat=True))
         new = [row for key, row in by_key.items() if key not in known]
         # Another transaction may be adding the same word.
         models.QuerySet.bulk_create(self, new, ignore_conflicts=True)
+        if limited := {row.key: groups[row.key] for row in new if groups and row.key in groups}:
+            through = self.model.groups.through
+            stored = self.filter(key__in=limited).values_list("pk", "key")
+            through.objects.bulk_create(
+                (through(sensitiveword_id=pk, group_id=group) for pk, key in stored for group in limited[key]),
+                ignore_conflicts=True,
+            )
         ListVersion.increment()
         return len(new)
 

@@ -3,9 +3,11 @@
 import codecs
 import csv
 import io
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
+from django.contrib.auth.models import Group
 from django.utils.translation import gettext as _
 
 from chat.screening import folding
@@ -13,7 +15,7 @@ from chat.screening.models import MOST_CHARS, MOST_REPLACEMENT_CHARS, Action, Li
 from chat.screening.schemas import ImportedWords
 from web import spreadsheets
 
-COLUMNS = ("word", "action", "scope", "category", "enabled", "replacement")
+COLUMNS = ("word", "action", "scope", "category", "enabled", "replacement", "groups")
 MOST_CATEGORY_CHARS = 50
 # Words in the list at most, because every process compiles all of them.
 MOST_WORDS = 500_000
@@ -88,13 +90,14 @@ def add(lines: Iterable[Line]) -> ImportedWords:
     """
     report: ImportedWords = {"created": 0, "duplicates": 0, "rejected": []}
     known_lines, new = set[str](), dict[str, SensitiveWord]()
+    known_groups, groups = dict(Group.objects.values_list("name", "pk")), dict[str, set[int]]()
     for number, values in lines:
         # Folding is slow, so a repeated line is recognised before it.
         if (raw := values.get("word", "")) in known_lines:
             report["duplicates"] += 1
             continue
         try:
-            word = _word(values)
+            word, limited = _word(values), _groups(values, known_groups)
         except NotAWord as refusal:
             report["rejected"].append({"line": number, "reason": str(refusal)})
             if len(report["rejected"]) > MOST_REJECTED:
@@ -102,6 +105,8 @@ def add(lines: Iterable[Line]) -> ImportedWords:
             continue
         known_lines.add(raw)
         report["duplicates"] += word.key in new
+        if limited and word.key not in new:
+            groups[word.key] = limited
         new.setdefault(word.key, word)
     count = SensitiveWord.objects.count() + len(new)
     if count > MOST_WORDS:
@@ -109,7 +114,7 @@ def add(lines: Iterable[Line]) -> ImportedWords:
         if count > MOST_WORDS:
             raise NotAList(_("The list may have at most %(most)s words.") % {"most": MOST_WORDS})
     for keys in _batches(new):
-        created = SensitiveWord.objects.add_new([new[key] for key in keys])
+        created = SensitiveWord.objects.add_new([new[key] for key in keys], groups)
         report["created"] += created
         report["duplicates"] += len(keys) - created
     ListVersion.publish_change()
@@ -149,6 +154,14 @@ def _word(values: Values) -> SensitiveWord:
     return SensitiveWord(word=text, key=key, **rule)
 
 
+def _groups(values: Values, known: Mapping[str, int]) -> set[int]:
+    """Return the ids of the groups that a line names."""
+    names = {name.strip() for name in next(csv.reader([values.get("groups", "")], delimiter=";"), [])} - {""}
+    for name in names - known.keys():
+        raise NotAWord(_("unknown group “%(name)s”") % {"name": name})
+    return {known[name] for name in names}
+
+
 def _choice(values: Values, name: str, choices: Iterable[str], default: str) -> str:
     value = values.get(name, "").strip().lower() or default
     if value not in choices:
@@ -156,9 +169,26 @@ def _choice(values: Values, name: str, choices: Iterable[str], default: str) -> 
     return value
 
 
+def _joined(names: list[str]) -> str:
+    """Return names parted by semicolons, with quotes around those that contain one."""
+    out = io.StringIO()
+    csv.writer(out, delimiter=";", lineterminator="").writerow(names)
+    return out.getvalue()
+
+
 def as_csv(words: Iterable[SensitiveWord]) -> str:
     """Write a CSV list for `add`, with the byte order mark that spreadsheets need."""
+    groups = defaultdict[int, list[str]](list)
+    through = SensitiveWord.groups.through.objects.order_by("group__name")
+    for word_id, name in through.values_list("sensitiveword_id", "group__name"):
+        groups[word_id].append(name)
+    rows = (
+        [
+            *(word.word, word.action, word.scope, word.category, int(word.enabled), word.replacement),
+            _joined(groups[word.pk]) if word.pk in groups else "",
+        ]
+        for word in words
+    )
     out = io.StringIO()
-    rows = ([word.word, word.action, word.scope, word.category, int(word.enabled), word.replacement] for word in words)
     csv.writer(out).writerows([COLUMNS, *(map(spreadsheets.cell, row) for row in rows)])
     return "\ufeff" + out.getvalue()

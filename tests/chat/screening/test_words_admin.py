@@ -138,10 +138,11 @@ def test_export(admin: Client) -> None:
     rows = [SensitiveWord.objects.create(word=word) for word in ("two", "one")]
     answer = admin.get(page("sensitiveword_export"))
     assert answer["Content-Disposition"].startswith("attachment")
-    lines = ["\ufeffword,action,scope,category,enabled,replacement", "one,block,both,,1,", "two,block,both,,1,", ""]
+    header = "\ufeffword,action,scope,category,enabled,replacement,groups"
+    lines = [header, "one,block,both,,1,,", "two,block,both,,1,,", ""]
     assert shown(answer) == "\r\n".join(lines)
     chosen = {"action": "export_chosen", "_selected_action": [rows[0].pk]}
-    assert shown(admin.post(reverse(LIST), chosen)).splitlines()[1:] == ["two,block,both,,1,"]
+    assert shown(admin.post(reverse(LIST), chosen)).splitlines()[1:] == ["two,block,both,,1,,"]
 
 
 def test_try_a_text(admin: Client) -> None:

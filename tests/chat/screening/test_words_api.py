@@ -245,6 +245,27 @@ def test_what_is_exported_can_be_imported(staff: Client) -> None:
     assert list(SensitiveWord.objects.order_by("id").values(*fields)) == before
 
 
+def test_groups_of_a_list(staff: Client) -> None:
+    """Words that are limited to groups stay so in an exported list; an unknown group rejects its line."""
+    groups = [Group.objects.create(name=name) for name in ("pupils", 'staff; "new"', "=others")]
+    for count, word in enumerate(("general", "one", "two", "three")):
+        SensitiveWord.objects.create(word=word).groups.set(groups[:count])
+    text = wordlist.as_csv(SensitiveWord.objects.order_by("id"))
+    SensitiveWord.objects.all().delete()
+    version = ListVersion.current()
+    assert brought_in(staff, text, "text/csv")["created"] == 4
+    assert ListVersion.current() > version
+    for count, word in enumerate(("general", "one", "two", "three")):
+        assert set(SensitiveWord.objects.get(word=word).groups.all()) == set(groups[:count])
+    groups[0].delete()
+    report = brought_in(staff, text + 'four,,,,,,"pupils"\nfive,,,,,, =others ;\none,,,,,,=others', "text/csv")
+    assert (report["created"], report["duplicates"]) == (1, 2)
+    assert [row["line"] for row in report["rejected"]] == [3, 4, 5, 6]
+    assert "pupils" in report["rejected"][0]["reason"]
+    assert [group.name for group in SensitiveWord.objects.get(word="five").groups.all()] == ["=others"]
+    assert not SensitiveWord.objects.get(word="one").groups.exists()
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gb18030"])
 def test_encodings(staff: Client, encoding: str) -> None:
     """Lists may be UTF-8 or in the encodings of spreadsheets."""
