@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from django.contrib.auth.models import Group
 from django.db import connection
 
 from chat.screening import folding
@@ -224,9 +225,13 @@ def read_rows() -> Rows:
 
 
 def _groups(through: Any, column: str) -> dict[int, Groups]:
-    """Return the groups of the rows that have some."""
+    """Return the groups of the rows that have some.
+
+    The previous release deletes groups without knowing these tables, so rows of groups that are gone are left out.
+    """
     found: dict[int, set[int]] = defaultdict(set)
-    for row, group in with_pauses(through.objects.values_list(column, "group_id").iterator(ROWS_AT_ONCE)):
+    rows = through.objects.filter(group__in=Group.objects.all()).values_list(column, "group_id")
+    for row, group in with_pauses(rows.iterator(ROWS_AT_ONCE)):
         found[row].add(group)
     return {row: frozenset(groups) for row, groups in found.items()}
 

@@ -122,7 +122,7 @@ def test_new_tables_need_nothing_of_the_previous_release(fleet: Fleet, old_table
     added = {place: optional for place, optional in new.columns.items() if place[0] in old_tables.names}
     required = {place for place, optional in added.items() if not (optional or place in old_tables.columns)}
     assert required == set()
-    assert {key for key in new.keys if key[0] not in old_tables.names and key[2] in old_tables.names} == set()
+    assert {key for key in new.keys - old_tables.keys if key[2] in old_tables.names} == set()
 
 
 def test_the_previous_release_goes_on_with_the_new_tables(fleet: Fleet) -> None:
@@ -152,8 +152,12 @@ def test_the_previous_release_goes_on_with_the_new_tables(fleet: Fleet) -> None:
     columns = "user_id, ip, session_key, created_at, last_seen_at, user_agent, data"
     values = "?, '10.0.0.1', 'k', now(), now(), '', '{}'"
     old.sql(f"INSERT INTO usersessions_usersession ({columns}) VALUES ({values})", user)
+    columns = "user_id, word_id, direction, created_at, verdict, reviewed_by_id"
+    reviewed = f"INSERT INTO chat_hit ({columns}) SELECT id, 1, 'input', now(), 'harmless', ? FROM accounts_user"
+    old.sql(f"{reviewed} WHERE username = 'admin'", user)
     _post(staff, f"/admin/accounts/user/{user}/delete/", post="yes")
     assert old.sql("SELECT count(*) FROM accounts_user WHERE id = ?", user) == [(0,)]
+    assert old.sql("SELECT reviewed_by_id FROM chat_hit WHERE verdict = 'harmless'") == [(None,)]
 
 
 def _make_rows(staff: httpx.Client, product: Product) -> None:
