@@ -12,7 +12,7 @@ from chat.attachments.models import Attachment
 from chat.generations.pipeline import screened_sources
 from chat.models import Message
 from chat.screening import edits
-from chat.screening.lexicon import Lexicon
+from chat.screening.lexicon import Costs, Lexicon
 from chat.screening.live import Words
 from chat.sources import CitedSource
 from providers.wire.base import Source
@@ -55,15 +55,16 @@ def _turn(message: Message, attachments: int) -> Turn:
 
 def shown(turns: str, words: Words) -> list[dict[str, Any]]:
     """Return the turns for the page; the sensitive words of today are masked."""
-    return [_shown(turn, words) for turn in cast("list[Turn]", orjson.loads(turns))]
+    costs = Costs()
+    return [_shown(turn, words, costs) for turn in cast("list[Turn]", orjson.loads(turns))]
 
 
-def _shown(turn: Turn, words: Words) -> dict[str, Any]:
+def _shown(turn: Turn, words: Words, costs: Costs) -> dict[str, Any]:
     lexicon = words.incoming if turn["role"] == Message.Role.USER else words.outgoing
     listed = [Source(page["url"], page["title"]) for page in turn.get("sources", ())]
     return {
         "role": turn["role"],
-        "content": screened(turn["content"], lexicon),
+        "content": screened(turn["content"], lexicon, costs),
         "model": turn["model"],
         "created_at": datetime.fromisoformat(turn["created_at"]),
         "attachments": turn.get("attachments", 0),
@@ -71,7 +72,7 @@ def _shown(turn: Turn, words: Words) -> dict[str, Any]:
     }
 
 
-def screened(text: str, lexicon: Lexicon) -> str:
+def screened(text: str, lexicon: Lexicon, costs: Costs) -> str:
     """Return the text with all hits masked or replaced, those that block a prompt too."""
-    hits = lexicon.find(text)
+    hits = lexicon.find(text, costs)
     return edits.screened(text, hits) if hits else text

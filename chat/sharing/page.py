@@ -10,6 +10,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from chat.apps import chat
 from chat.models import Share
+from chat.screening.lexicon import Costs
 from chat.sharing import api, frozen
 from web.own_hosts import host_of, own_hosts
 
@@ -30,14 +31,14 @@ def page(request: HttpRequest, token: str) -> HttpResponseBase:
     share = Share.objects.open_now().filter(token=token, user__is_active=True).first()
     if share is None:
         raise Http404
-    words, own = chat().words.load(), own_hosts(request)
+    words, own = chat().words.for_user(share.user_id).current, own_hosts(request)
     turns = frozen.shown(share.turns, words)
     for turn in turns:
         turn["sources"] = [
             {**source, "is_external": (host := host_of(source["url"])) is not None and host not in own}
             for source in turn["sources"]
         ]
-    context = {"title": frozen.screened(share.title, words.incoming), "share": share, "turns": turns}
+    context = {"title": frozen.screened(share.title, words.incoming, Costs()), "share": share, "turns": turns}
     response = render(request, "shared.html", context)
     for name, value in _HEADERS.items():
         response[name] = value

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from django.contrib.auth.models import Group
 from django.test import Client, override_settings
 from django.utils import timezone
 
@@ -143,6 +144,20 @@ def test_words_of_today_are_masked(copy: Share, bob: Any) -> None:
     assert b"orse" in member.get(f"/s/{copy.token}/").content
     SensitiveWord.objects.create(word="gorse", action="block", scope="both")
     chat().words.forget()  # in place of the commit, which this test does not reach
+    text = member.get(f"/s/{copy.token}/").content.decode()
+    assert "gorse" not in text.lower()
+    assert "***** is a shrub." in text
+
+
+def test_lists_of_the_owners_groups_apply(copy: Share, alice: Any, bob: Any) -> None:
+    """A word for a group is masked on the pages that its members share, whoever reads them."""
+    member = Client()
+    member.force_login(bob)
+    pupils = Group.objects.create(name="pupils")
+    SensitiveWord.objects.create(word="gorse", action="mask").groups.add(pupils)
+    chat().words.forget()
+    assert "Gorse is a shrub." in member.get(f"/s/{copy.token}/").content.decode()
+    alice.groups.add(pupils)
     text = member.get(f"/s/{copy.token}/").content.decode()
     assert "gorse" not in text.lower()
     assert "***** is a shrub." in text
