@@ -150,7 +150,7 @@ def test_words_of_today_are_masked(copy: Share, bob: Any) -> None:
 
 
 def test_lists_of_the_owners_groups_apply(copy: Share, alice: Any, bob: Any) -> None:
-    """A word for a group is masked on the pages that its members share, whoever reads them."""
+    """A word for a group is masked on the pages that its members share, for all readers."""
     member = Client()
     member.force_login(bob)
     pupils = Group.objects.create(name="pupils")
