@@ -8,6 +8,9 @@ import { sanitizeMarkdown } from "./sanitizer.js";
 import { appendToSections, removeFromSections } from "./sections.js";
 /** @import { Block } from "./markdown.js" */
 
+/** Milliseconds for which the end of a text waits for what is not shown yet; then one frame shows all of it. */
+const MOST_REST_MS = 5_000;
+
 /** Numbers the texts of a page, so that the ids within them are unique. */
 const numbers = { last: 0 };
 
@@ -67,7 +70,7 @@ export class GrowingMarkdown {
 
   /**
    * Resolves in the frame after the one that shows the end of the text. A slow device may be behind by much, and needs
-   * several frames; a hidden window has none, and is not waited for.
+   * several frames; a hidden window has none, and is not waited for, nor is more than some seconds of them.
    * @returns {Promise<void>}
    */
   async showRest() {
@@ -75,6 +78,7 @@ export class GrowingMarkdown {
     await new Promise((resolve) => {
       this.#onWhole = () => resolve(undefined);
       document.addEventListener("visibilitychange", this.#onWhole, { once: true });
+      setTimeout(this.#onWhole, MOST_REST_MS);
       if (document.hidden) this.#onWhole();
     });
     this.#onWhole = null;
