@@ -217,12 +217,12 @@ async def lose_a_node(cluster: RedisCluster) -> None:
 def replicated() -> Iterator[RedisCluster]:
     """A cluster whose primaries have a replica each: six processes."""
     _need(RedisCluster)
-    if not SOAK:
-        pytest.skip("with SOAK=1 only")
     with RedisCluster(replicas=1) as running:
         yield running
 
 
+@pytest.mark.soak
+@pytest.mark.skipif(not SOAK, reason="only in `make soak`; it takes six processes and their time-outs")
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
 async def test_a_replica_takes_over(replicated: RedisCluster, fault: int) -> None:
     """A primary that is killed or frozen is replaced: commands and messages use the new one within five seconds."""
