@@ -45,6 +45,16 @@ def still_running(url: str) -> int:
     return int(count)
 
 
+def generating(url: str) -> set[int]:
+    """Return the pids of the processes that own a running generation."""
+    found = _rows(
+        url,
+        "SELECT DISTINCT p.pid FROM chat_generation g JOIN runtime_process p ON p.id = g.process"
+        " WHERE g.status = 'running'",
+    )
+    return {int(pid) for (pid,) in found}
+
+
 def wrong_charges(url: str) -> list[tuple[int, ...]]:
     """Return the rows that disagree; no generation may be running."""
     return [row for statement in (WRONG_CHARGES, WRONG_DAYS, WRONG_SPENDS) for row in _rows(url, statement)]
