@@ -27,6 +27,7 @@ from chat.apps import chat
 from providers.apps import providers_app
 from quotas.apps import quotas_app
 from runtime.apps import runtime
+from runtime.executor import DatabaseExecutor
 from tests import factories, servers
 from tests.product import ApiUser, Product, connected
 from tests.upstreams import FakeOpenAI
@@ -36,6 +37,9 @@ pytest.register_assert_rewrite("tests.chat.verdicts")
 
 # Fixtures that are, or start, real servers.
 SERVERS = {"postgres", "redis_server", "database_url", "product", "on_each", "forgetful", "oracles"}
+
+# Fixtures that give a test the database.
+DATABASE = {"db", "transactional_db", "django_db_reset_sequences", "django_db_serialized_rollback"}
 
 BROWSER, RECIPES = "tests/browser/", "tests/test_recipes.py"
 # What takes longest, in the order of a parallel run.
@@ -103,6 +107,21 @@ def fresh_table() -> None:
     chat().words.forget()
     chat().announcements.forget()
     accounts().identities.forget()
+
+
+@pytest.fixture(autouse=True)
+def database_threads_need_the_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse calls in database threads to tests without a database.
+
+    Otherwise such a call fails only where the test before it has left a connection in its thread.
+    """
+    if request.node.get_closest_marker("django_db") or DATABASE.intersection(request.fixturenames):
+        return
+
+    def refuse(*_args: Any, **_kwargs: Any) -> NoReturn:
+        raise AssertionError("This test calls a database thread. Mark it with django_db(transaction=True).")
+
+    monkeypatch.setattr(DatabaseExecutor, "submit", refuse)
 
 
 @pytest.fixture(autouse=True)

@@ -75,11 +75,13 @@ def test_reasoning(visitor: Visitor) -> None:
         visitor.page.reload()
 
 
-def test_thought_without_its_opening_tag(visitor: Visitor) -> None:
+def test_thought_without_its_opening_tag(visitor: Visitor, upstream: PausedUpstream) -> None:
     """What looked like content moves to the reasoning when the closing tag comes, and stays there."""
     thought = "\n\n".join(f"Thought {number}." for number in range(9))
-    visitor.ask(f"{thought}\n</think>\n\nAnswer.", "typed")
+    prompt = f"{thought}\n{PAUSE}</think>\n\nAnswer."
+    visitor.ask(prompt, "paused")
     expect(content(visitor.last)).to_contain_text("Thought 3.")
+    upstream.go_on(prompt)
     visitor.wait_for_end()
     for _ in range(2):
         expect(content(visitor.last)).to_have_text("Answer.")

@@ -188,9 +188,8 @@ def first_text(api_user: ApiUser, body: dict[str, Any], enough: threading.Event)
     """Read the beginning of a stream, and leave when `enough` is set."""
     client = api_user.product.client(api_user.access)
     with client.stream("POST", CHAT, json=body, headers={"Idempotency-Key": "k"}) as response:
-        for text in response.iter_text():
-            if '"content":"1 "' in text:
-                break
+        texts = response.iter_text()  # httpx closes the connection when its iterator is deleted
+        any('"content":"1 "' in text for text in texts)
         enough.wait(20)
 
 

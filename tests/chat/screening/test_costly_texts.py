@@ -163,6 +163,7 @@ def test_a_list_that_costs_too_much_is_refused(client: Client, carol: Any) -> No
     assert SensitivePattern.objects.filter(enabled=True).count() == 1
 
 
+@pytest.mark.django_db(transaction=True)
 async def test_long_prompts_are_screened_beside_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
     """While there are patterns, a long prompt is screened by the executor, a short one with the start."""
     searched, threads, screen_new = lexicon("x{3}"), [], masking.screen_new
