@@ -38,8 +38,8 @@ pytest.register_assert_rewrite("tests.chat.verdicts")
 # Fixtures that are, or start, real servers.
 SERVERS = {"postgres", "redis_server", "database_url", "product", "on_each", "forgetful", "oracles"}
 
-# Fixtures that give a test the database.
-DATABASE = {"db", "transactional_db", "django_db_reset_sequences", "django_db_serialized_rollback"}
+# Fixtures that give a test the database, or with which it takes one of its own.
+DATABASE = {"db", "transactional_db", "django_db_blocker"}
 
 BROWSER, RECIPES = "tests/browser/", "tests/test_recipes.py"
 # What takes longest, in the order of a parallel run.
