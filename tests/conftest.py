@@ -29,6 +29,7 @@ from quotas.apps import quotas_app
 from runtime.apps import runtime
 from runtime.executor import DatabaseExecutor
 from tests import factories, servers
+from tests.paused import PausedUpstream
 from tests.product import ApiUser, Product, connected
 from tests.upstreams import FakeOpenAI
 
@@ -268,9 +269,9 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture(scope="session")
-def upstream() -> Iterator[FakeOpenAI]:
+def upstream() -> Iterator[PausedUpstream]:
     """A fake OpenAI-compatible upstream; the model's name selects the scenario."""
-    with FakeOpenAI.in_thread() as server:
+    with PausedUpstream.in_thread() as server:
         yield server
 
 

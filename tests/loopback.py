@@ -140,13 +140,13 @@ class FakeServer:
 
         thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
         thread.start()
-        if not ready.wait(10):
+        if not ready.wait(60):
             raise RuntimeError("the fake upstream did not start")
         try:
             yield server
         finally:
             loop.call_soon_threadsafe(stopping.set)
-            thread.join(10)
+            thread.join(60)
             loop.close()
 
     def _connected(self) -> asyncio.Protocol:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.servers import ROOT, _await, find
+from tests.servers import ROOT, _await, _stop, find
 
 HTTP = """
 {user} worker_processes 1; daemon off; pid {home}/pid; error_log {home}/error.log;
@@ -70,8 +70,7 @@ def nginx(home: Path, inside: str) -> Iterator[Nginx]:
                 _await(lambda port=port, path=path: _connect(port, path), process, home / "output")
             yield Nginx(home, process)
         finally:
-            process.terminate()
-            process.wait(10)
+            _stop(process)
 
 
 def _connect(port: str, path: str) -> None:

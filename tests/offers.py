@@ -41,7 +41,7 @@ def offer(name: str, kind: str, base_url: str, *keys: str, upstream_model: str =
 
 def wait_for(api_user: ApiUser, name: str) -> None:
     """Wait until the product offers a model."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while name not in {model["slug"] for model in api_user.client.get("/api/models/").json()}:
         assert time.monotonic() < deadline, f"{name} is not offered"
         time.sleep(0.1)

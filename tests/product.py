@@ -31,6 +31,8 @@ from tests.upstreams import FakeOpenAI
 
 READY = re.compile(r"Rivulet is ready: (http://\S+?)/$", re.MULTILINE)
 SETUP_SECONDS, START_SECONDS = 120, 120
+# Seconds for the last lines of a process that has ended.
+OUTPUT_SECONDS = 10
 PASSWORD = "correct horse battery staple"
 
 
@@ -66,6 +68,7 @@ MODELS = {
     "gpt-4-echo": "echo",
     "org/m:free": "echo",
     "typed": "typed:8:30",
+    "paused": "paused",
 }
 
 
@@ -118,7 +121,7 @@ class Product:
         self.var_dir, self._is_set_up = var_dir, is_set_up
         defaults = {
             "DJANGO_SETTINGS_MODULE": "tests.product_settings",
-            "PORT": "0",
+            "PORT": str(servers.free_port()),
             "ADMIN_PASSWORD": PASSWORD,
             "LANGUAGE_CODE": "en",
             **dict.fromkeys(("MAX_ACTIVE_GENERATIONS", "MAX_ACTIVE_API_CALLS", "API_REQUESTS_PER_MINUTE"), "0"),
@@ -128,6 +131,8 @@ class Product:
         self._environment = environment(database_url, var_dir, **{**defaults, **variables})
         self._process: launcher.Program | None = None
         self._lines: list[str] = []
+        self._reader: threading.Thread | None = None
+        self._is_stopping = False
         self._clients: list[httpx.Client] = []
         self.url = ""
 
@@ -189,9 +194,10 @@ class Product:
             self._process = launcher.start(arguments, self._environment, writing, writing, root=self.root)
         finally:
             os.close(writing)
-        self._lines = []
+        self._lines, self._is_stopping = [], False
         first: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._read, args=(reading, first), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(reading, first), daemon=True)
+        self._reader.start()
         self.url = first.get(timeout=START_SECONDS)
         assert self.url, "".join(self._lines)
         self._environment["PORT"] = self.url.rpartition(":")[2]
@@ -219,6 +225,18 @@ class Product:
         with closing(sqlite3.connect(self.var_dir / "rivulet.sqlite3", timeout=30)) as database, database:
             return list(database.execute(statement, values))
 
+    def wait_for_draft(self, generation: str, text: str = "") -> None:
+        """Wait until the database has this text of a running generation, or any."""
+        from tests.readers import wait_until  # it builds on this module
+
+        statement = "SELECT content FROM chat_draftpiece WHERE generation_id = ? ORDER BY number"
+
+        def is_stored() -> bool:
+            stored = "".join(row[0] for row in self.sql(statement, generation))
+            return stored.startswith(text) if text else bool(stored)
+
+        wait_until(is_stored)
+
     @property
     def pid(self) -> int:
         assert self._process
@@ -242,18 +260,23 @@ class Product:
     def wait_for_death(self, seconds: float = 30) -> None:
         """Wait until the process has ended."""
         assert self._process
+        assert self._reader
         self._process.wait(seconds)
+        # Its last lines may still be on their way, and a worker that outlives it may hold the pipe.
+        self._reader.join(OUTPUT_SECONDS)
 
     def stop_soon(self, number: int = signal.SIGTERM) -> None:
         """Send a signal."""
+        self._is_stopping = self._is_stopping or number == signal.SIGTERM
         os.kill(self.pid, number)
 
     def stop(self, seconds: float = 60) -> int:
-        """Send SIGTERM unless the process is draining already; return the exit code."""
+        """Send SIGTERM unless the process has one already, as a second one ends it at once; return the exit code."""
         assert self._process
-        if self._process.poll() is None and "draining" not in self.output:
+        if self._process.poll() is None and not self._is_stopping:
             self.stop_soon()
-        return self._process.wait(seconds)
+        self.wait_for_death(seconds)
+        return self._process.wait()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -274,7 +297,7 @@ class Product:
         """Return a client with its own connections, which the product closes."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         # No TLS is used, and loading the machine's certificates for each client would take 40 ms of CPU.
-        options = {"timeout": 30, "trust_env": False, "verify": False, **options}
+        options = {"timeout": 60, "trust_env": False, "verify": False, **options}
         client = httpx.Client(base_url=self.url, headers=headers, **options)
         self._clients.append(client)
         return client
@@ -403,7 +426,7 @@ class ApiUser:
         assert found.status_code == 200, found.text
         return dict(found.json())
 
-    def ended(self, generation: str, seconds: float = 20) -> dict[str, Any]:
+    def ended(self, generation: str, seconds: float = 60) -> dict[str, Any]:
         """Wait until a generation has ended and return it."""
         deadline, pause = time.monotonic() + seconds, 0.02
         while (found := self.generation(generation))["status"] == "running":

@@ -1,8 +1,10 @@
 """Real servers on free loopback ports, and functions that run in other processes."""
 
+import fcntl
 import json
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -27,16 +29,34 @@ from tests import launcher
 from tests.kept import kept
 from tests.launcher import ROOT
 
-START_SECONDS = 30
+# Seconds until a server that does not serve has failed, on a machine that runs other tests too.
+START_SECONDS = 120
+# The ports of servers that need the same one again, or before they start. They are below those that Linux gives to all
+# others, the clients of these tests among them, so that such a server finds its port free.
+PORTS = range(15_000, 32_000)
 # The database of each cluster that has the product's tables.
 MIGRATED = "migrated"
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a free port that no other test process gets while this one runs."""
+    claims, ports = _claims()
+    for port in ports:
+        try:
+            fcntl.lockf(claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return port
+    raise RuntimeError("all ports are in use")
+
+
+@cache
+def _claims() -> tuple[int, Iterator[int]]:
+    """Return a file in which each test process locks the bytes of its ports, and the ports to try."""
+    file = Path(tempfile.gettempdir(), f"rivulet-tests-ports-{os.getuid()}")
+    return os.open(file, os.O_RDWR | os.O_CREAT, 0o600), iter(random.sample(PORTS, len(PORTS)))
 
 
 def find(program: str) -> str | None:
@@ -58,7 +78,7 @@ def _await(ready: Callable[[], object], process: "subprocess.Popen[bytes]", log:
             return
 
 
-def _stop(process: "subprocess.Popen[bytes]", seconds: float = 10) -> None:
+def _stop(process: "subprocess.Popen[bytes]", seconds: float = 60) -> None:
     if process.poll() is None:
         process.terminate()
         try:

@@ -36,7 +36,7 @@ class FakeOpenAI(FakeServer):
 
     def closed_at(self, prompt: str = "") -> float:
         """Wait until the product closes the last request, or the last one with this prompt; return when it did."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             asked = self.asked(prompt) if prompt else self.requests
             if asked and asked[-1].closed_by_peer_at:

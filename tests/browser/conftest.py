@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, StorageState, expect, sync_playwright
 
-from tests.browser.paused import PausedUpstream
 from tests.browser.visitor import Visitor, log_in
 from tests.browser.windows import WAIT_MS, Windows
+from tests.paused import PausedUpstream
 from tests.product import ApiUser, Product, connected
 from tests.upstreams import FakeOpenAI
 
@@ -80,8 +80,7 @@ def upstream() -> Iterator[PausedUpstream]:
 @pytest.fixture(scope="package")
 def site(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """The product with everyday limits. `gpt-4-echo` has a quota that lasts."""
-    models = {"gpt-4-echo": "echo", "lasting": LASTING, "typed": "typed:8:30"}
-    models |= {"paused": "paused", "cites-prompt": "cites_prompt"}
+    models = {"lasting": LASTING, "cites-prompt": "cites_prompt"}
     variables = connected(upstream, **models, **{"cited-hostile": "cited:<img src=x onerror=alert(1)>"})
     limits = {"DAILY_LIMIT_STANDARD": "50", "DAILY_LIMIT_PREMIUM": "1000"}
     with Product(tmp_path_factory.mktemp("site"), **{**variables, **limits}) as running:
@@ -151,4 +150,5 @@ def user(visit: Visit, regular: Regular) -> Visitor:
 def visitor(user: Visitor) -> Visitor:
     """Return a logged-in visitor, with the page of a new conversation open."""
     user.page.goto("/")
+    user.wait_for_page()
     return user

@@ -36,7 +36,7 @@ def test_a_closed_announcement_stays_closed(
     visitor.expect_errors("Applying inline style")  # by axe-core itself
     page, shown = visitor.page, visitor.page.locator(".announcement")
     page.goto("/accounts/login/")
-    expect(shown).to_have_count(3, timeout=10_000)
+    expect(shown).to_have_count(3)
     assert violations(page, axe) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.get_by_role("button", name="Close this announcement").first.click()

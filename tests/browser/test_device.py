@@ -6,8 +6,8 @@ from typing import Any
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Regular, Visit
-from tests.browser.paused import PAUSE, PausedUpstream
 from tests.browser.visitor import Visitor, content
+from tests.paused import PAUSE, PausedUpstream
 from tests.product import Product
 
 # Stands for the browser's speech recognition: the test speaks, and Chromium's would send audio to its maker.

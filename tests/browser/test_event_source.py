@@ -6,8 +6,8 @@ from playwright.sync_api import Page
 
 from tests.browser.conftest import Regular, Visit
 from tests.browser.line import Line
-from tests.browser.paused import PAUSE, PausedUpstream
 from tests.browser.visitor import POLLING_MS
+from tests.paused import PAUSE, PausedUpstream
 from tests.product import Product
 
 PARTS = ["one two ", "three four ", "five"]

@@ -62,6 +62,15 @@ def listed(visitor: Visitor) -> list[str]:
     return [text.strip() for text in visitor.page.locator("#conversations > li").all_inner_texts()]
 
 
+def expect_below(page: Page, heading: str, title: str) -> None:
+    """Wait until a conversation is the first one below a heading of the list."""
+    page.wait_for_function(
+        "([title, heading]) => [...document.querySelectorAll('#conversations > li')].some((item, i, all) =>"
+        " item.innerText.trim() === title && all[i - 1].innerText.trim() === heading)",
+        arg=[title, heading],
+    )
+
+
 def test_the_list_is_grouped_by_the_readers_days(visit: Visit, regular: Regular) -> None:
     """Headings follow the browser's days; paging, renaming, pinning, asking and midnight keep them right."""
     ages = {"now": 0, "at dawn": 11, "last night": 14, "five days": 5 * 24, "ten days": 240, "a hundred days": 2400}
@@ -76,29 +85,23 @@ def test_the_list_is_grouped_by_the_readers_days(visit: Visit, regular: Regular)
         *("Today", "day now", "day at dawn", "Yesterday", "day last night", "Previous 7 days", "day five days"),
         *("Previous 30 days", "day ten days", "August 2026", "day a hundred days"),
     ]
+    expect(page.locator("#conversations h2", has_text="Yesterday")).to_be_visible()
     shown = listed(visitor)
     assert shown[shown.index("day now") - 1 :][: len(groups)] == groups
-    expect(page.locator("#conversations h2", has_text="Yesterday")).to_be_visible()
 
     row = page.locator("#conversations > [data-id]").filter(has_text="day a hundred days")
     for action, before in [("pin", "Pinned"), ("unpin", "August 2026")]:
         row.hover()
         row.locator("[data-more]").click()
         page.click(f"[data-action={action}]")
-        page.wait_for_function(
-            "([title, heading]) => [...document.querySelectorAll('#conversations > li')].some((item, i, all) =>"
-            " item.innerText.trim() === title && all[i - 1].innerText.trim() === heading)",
-            arg=["day a hundred days", before],
-        )
+        expect_below(page, before, "day a hundred days")
     page.clock.fast_forward("12:00:02")
-    shown = listed(visitor)
-    assert shown[shown.index("day now") - 1] == "Yesterday"
-    assert shown[shown.index("day last night") - 1] == "Previous 7 days"
+    expect_below(page, "Yesterday", "day now")
+    expect_below(page, "Previous 7 days", "day last night")
 
     page.click("#conversations a:has-text('day ten days')")
     visitor.answer("again", "echo")
-    shown = listed(visitor)
-    assert shown[shown.index("day ten days") - 1] == "Today"
+    expect_below(page, "Today", "day ten days")
     page.reload()
     expect(page.locator("#conversations a[aria-current=page]")).to_have_text("day ten days")
 
@@ -187,7 +190,7 @@ def test_two_tabs_show_one_conversation(visit: Visit, regular: Regular) -> None:
     elsewhere.goto(first.url)
     visitor.ask("and again", "lasting", first)
     for other in (second, elsewhere):
-        expect(other.locator(".answer.running")).to_have_count(1, timeout=10_000)
+        expect(other.locator(".answer.running")).to_have_count(1)
     second.get_by_role("button", name="Stop").click()
     visitor.wait_for_end()
     for other in (second, elsewhere):

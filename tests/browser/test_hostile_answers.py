@@ -104,7 +104,7 @@ def test_title(visitor: Visitor) -> None:
     for title in (f'"><svg onload=alert(1)>{PAYLOADS[0]}', f"</title>{PAYLOADS[0]}{PAYLOADS[1]}"):
         visitor.answer(title, "echo")
         for _ in range(2):
-            assert page.title() == title
+            expect(page).to_have_title(title)
             expect(page.locator("#title")).to_have_text(title)
             expect(page.locator("#conversations a[aria-current=page]")).to_have_text(title)
             expect(page.locator(".prompt [data-part=content]")).to_have_text(title)

@@ -84,7 +84,7 @@ class Reading:
 
     def _look(self, visitor: Visitor) -> list[dict[str, Any]]:
         # Texts far from the screen are rendered while the browser is idle.
-        expect(visitor.page.locator('.answer [data-part="content"]:not([data-rendered])')).to_have_count(0)
+        visitor.wait_for_rendering()
         untypeset = visitor.page.locator(".formula:not(.formula-source):not(:has(.katex))")
         expect(untypeset).to_have_count(0)
         return list(visitor.page.evaluate(LOOK))
@@ -148,6 +148,7 @@ def test_direction_of_each_block(visitor: Visitor) -> None:
     )
     visitor.answer(source, "gpt-4-echo")
     for _ in range(2):
+        visitor.wait_for_rendering()
         answer = content(visitor.last)
         assert [stands_at(each) for each in answer.locator(":scope .block > p").all()] == ["left", "right"]
         assert [stands_at(each) for each in answer.locator("li > p").all()] == ["right", "left"]
@@ -155,6 +156,7 @@ def test_direction_of_each_block(visitor: Visitor) -> None:
         assert stands_at(answer.locator("th").first) == "right"
         visitor.page.reload()
     visitor.answer(f"{ARABIC}\n\nEnglish paragraph here.\n\nفي عام آخر.", "gpt-4-echo")
+    visitor.wait_for_rendering()
     paragraphs = content(visitor.last).locator("p").all()
     assert [stands_at(each) for each in paragraphs] == ["right", "left", "right"]
 

@@ -99,8 +99,7 @@ def test_languages(visit: Visit) -> None:
     assert [words for words in shown if not words.startswith("/") and not CHINESE.search(words)] == []
     visitor.ask("你好", "demo")
     expect(content(visitor.last).locator("h2")).to_have_text("这里是演示模型")
-    page.get_by_role("button", name="停止").click()
-    visitor.wait_for_end()
+    visitor.stop()
     page.evaluate("() => document.querySelector('#model option').value = 'unheard-of'")
     page.select_option("#model", "unheard-of")
     visitor.answer("再来")

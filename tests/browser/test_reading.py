@@ -10,12 +10,12 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Regular, Visit
-from tests.browser.paused import PAUSE, PausedUpstream
 from tests.browser.test_mobile import PHONE
 from tests.browser.visitor import POLLING_MS, Visitor, content, part
+from tests.paused import PAUSE, PausedUpstream
 from tests.scrolling import RESTS
 
-LINES = [f"Line {number} of a long text.\n\n" for number in range(400)]
+LINES = [f"Line {number} of a long text.\n\n" for number in range(1_000)]
 # Two screens at once, and the rest slowly.
 TYPED_TEXT = f"{''.join(LINES[:45])}^^^{''.join(LINES[45:])}"
 STEP_CHARS = 60
@@ -82,18 +82,13 @@ class Reader:
             assert self.page.evaluate(DISTANCE) < 60
         expect(self.page.locator("#jump")).to_be_hidden()
 
-    def stop(self) -> None:
-        """Press the stop button, if there is something to stop; the generation may end at the same time."""
-        self.page.evaluate("() => document.querySelector('[data-part=stop]:not([hidden])')?.click()")
-        self.visitor.wait_for_end()
-
 
 @pytest.fixture
 def reader(visitor: Visitor, upstream: PausedUpstream) -> Iterator[Reader]:
     """A reader whose generation, if one still runs at the end, is stopped."""
     somebody = Reader(visitor, upstream)
     yield somebody
-    somebody.stop()
+    somebody.visitor.stop()
 
 
 def test_each_way_up_ends_following_and_the_end_resumes_it(reader: Reader) -> None:
@@ -172,7 +167,7 @@ def test_fingers(visit: Visit, regular: Regular, upstream: PausedUpstream) -> No
     top = page.evaluate(RESTS)
     reader.grow()
     assert page.evaluate(TOP) == top
-    reader.stop()
+    reader.visitor.stop()
 
 
 def swipe(visitor: Visitor, pixels: int) -> None:
@@ -201,7 +196,7 @@ def test_a_selection_in_a_growing_list_stays(reader: Reader) -> None:
         select(reader.page, ".answer:last-child li")
         reader.grow()
         assert reader.page.evaluate("() => getSelection().toString()") == "Item 1 of"
-        reader.stop()
+        reader.visitor.stop()
 
 
 def select(page: Page, selector: str) -> None:
@@ -234,7 +229,7 @@ def test_a_selection_in_growing_code_and_tables_stays(reader: Reader) -> None:
         assert before
         reader.grow()
         assert reader.page.evaluate("() => getSelection().toString()") == before
-        reader.stop()
+        reader.visitor.stop()
 
 
 def test_code_and_tables_stay_scrolled_sideways(reader: Reader) -> None:
@@ -249,7 +244,7 @@ def test_code_and_tables_stay_scrolled_sideways(reader: Reader) -> None:
         box.evaluate("node => { node.scrollLeft = 150 }")
         reader.grow()
         assert box.evaluate("node => node.scrollLeft") == 150
-        reader.stop()
+        reader.visitor.stop()
 
 
 def test_a_pressed_pointer_holds_the_page(reader: Reader) -> None:
@@ -302,7 +297,7 @@ def test_reasoning_stays_open_under_its_reader(reader: Reader) -> None:
     reader.go_on()
     expect(content(reader.last)).to_contain_text("The text.")
     expect(text).to_be_visible()
-    reader.stop()
+    reader.visitor.stop()
     reader.ask("Short thought.|||The other text.")
     expect(content(reader.last)).to_contain_text("The other text.")
     expect(part(reader.last, "reasoning-text")).to_be_hidden()

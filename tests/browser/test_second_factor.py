@@ -24,7 +24,11 @@ def guarded(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def code(secret: str, step: int = 0) -> str:
-    """Return a code of an authenticator app; each works once, so `step` chooses a neighbour in time."""
+    """Return a code of an authenticator app; each works once, so `step` chooses the next one.
+
+    The product takes those of half a minute before and after. The one before would be too old for a request that
+    arrives in the next half minute.
+    """
     return str(format_hotp_value(hotp_value(secret, int(time.time()) // 30 + step)))
 
 
@@ -33,7 +37,7 @@ def set_up_app(page: Page) -> str:
     page.goto("/accounts/2fa/totp/activate/")
     assert page.locator("main img").evaluate("image => image.naturalWidth") > 100
     secret = page.input_value("#authenticator_secret")
-    page.fill("[name=code]", code(secret, -1))
+    page.fill("[name=code]", code(secret))
     page.click("main button[type=submit]")
     page.wait_for_url("**/accounts/2fa/**")
     return secret
@@ -68,7 +72,7 @@ def test_staff_need_an_authenticator_app(visit: Visit, guarded: Product) -> None
         (403, "reauthentication_required"),
         (401, "not_authenticated"),
     ]
-    done = guarded.client().post("/api/auth/token/", json={**body, "code": code(secret)})
+    done = guarded.client().post("/api/auth/token/", json={**body, "code": code(secret, 1)})
     assert done.status_code == 200, done.text
     log_out(visitor)
     visitor.page.goto("/accounts/login/")

@@ -7,12 +7,12 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Regular, Visit
 from tests.browser.line import Line
-from tests.browser.paused import PAUSE, PausedUpstream
 from tests.browser.test_answers import GONE, disconnect, reconnect
 from tests.browser.test_mobile import PHONE
 from tests.browser.test_overview import luminance
 from tests.browser.test_pages import CHINESE
 from tests.browser.visitor import Visitor, part
+from tests.paused import PAUSE, PausedUpstream
 from tests.product import Product
 from tests.upstreams import FakeOpenAI
 
@@ -21,6 +21,7 @@ from tests.upstreams import FakeOpenAI
 def worker(user: Visitor) -> Visitor:
     """Return a logged-in visitor, with the page of text tools open."""
     user.page.goto("/tools/")
+    user.wait_for_page()
     return user
 
 
@@ -83,7 +84,7 @@ def test_reload(worker: Visitor, upstream: PausedUpstream) -> None:
 
 def test_stop(worker: Visitor) -> None:
     """The stop button ends the run with what was there."""
-    run(worker, "count", "paced")
+    run(worker, "count", "lasting")
     worker.wait_for_text(more_than=20)
     worker.page.get_by_role("button", name="Stop").click()
     worker.wait_for_end()
@@ -118,7 +119,7 @@ def test_failures(worker: Visitor) -> None:
     failure = part(worker.last, "failure")
     expect(failure.locator("p")).to_have_text("The model's service reported an error. Please try again.")
     expect(part(worker.last, "charge")).to_have_text("Not charged")
-    assert worker.page.inner_text("#quota") == before
+    expect(worker.page.locator("#quota")).to_have_text(before)
     worker.page.select_option("#model", "echo")
     failure.get_by_role("button", name="Try again").click()
     worker.wait_for_end()

@@ -138,6 +138,15 @@ class Visitor:
         """Wait until no completion is running, and the page would send another prompt."""
         expect((page or self.page).locator(".answer.running, [data-part=stop]:not([hidden])")).to_have_count(0)
 
+    def stop(self) -> None:
+        """Press the stop button, if there is something to stop; the generation may end at the same time."""
+        self.page.evaluate("() => document.querySelector('[data-part=stop]:not([hidden])')?.click()")
+        self.wait_for_end()
+
+    def wait_for_rendering(self) -> None:
+        """Wait until all completions are rendered; those of a page that was loaded are when the browser is idle."""
+        expect(self.page.locator(".answer [data-part=content]:not([data-rendered])")).to_have_count(0)
+
     # --- what they see ---
 
     @property

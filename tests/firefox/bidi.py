@@ -19,7 +19,7 @@ from typing import IO, Any, Self
 from websockets.sync.client import ClientConnection, connect
 
 LISTENING = re.compile(r"WebDriver BiDi listening on (ws://\S+)")
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 # Beside what Firefox sets itself when driven: fewer processes, no requests of its own, the clipboard for scripts.
 PREFERENCES: dict[str, bool | int | str] = {
     "dom.events.testing.asyncClipboard": True,

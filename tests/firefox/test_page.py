@@ -9,9 +9,10 @@ from tests.browser.payloads import PAYLOADS
 from tests.browser.test_hostile_answers import FIND_FOREIGN
 from tests.browser.test_markdown import CASES, OPEN_DETAILS, SEEN
 from tests.firefox.conftest import Reader
+from tests.paused import PAUSE, PausedUpstream
 from tests.scrolling import RESTS
 
-LINES = "".join(f"Line {number} of a long text.\n\n" for number in range(400))
+LINES = "".join(f"Line {number} of a long text.\n\n" for number in range(1_000))
 ITEMS = "".join(f"{number}. Item **{number}** of a list\n" for number in range(1, 300))
 RENDERED = """() => !document.querySelector('.answer [data-part="content"]:not([data-rendered])')
     && !document.querySelector(".formula:not(.formula-source):not(:has(.katex))")"""
@@ -127,7 +128,7 @@ def test_the_place_is_kept_on_back(reader: Reader) -> None:
     texts = [f"Completion {number}.\n\n```python\nprint({number})\n```\n\n| a |\n|---|\n| 1 |" for number in range(40)]
     reader.open(imported(reader, texts))
     browser.wait_for(RENDERED)
-    assert browser.evaluate(DISTANCE) < 2
+    browser.wait_for(f"() => ({DISTANCE})() < 2")
     browser.evaluate("() => document.querySelectorAll('.answer')[20].scrollIntoView({ block: 'center' })")
     browser.evaluate(RESTS)
     reader.open("/usage/")
@@ -179,16 +180,17 @@ def test_reading_while_it_grows(reader: Reader) -> None:
     stop(reader)
 
 
-def test_a_reload_resumes(reader: Reader) -> None:
+def test_a_reload_resumes(reader: Reader, upstream: PausedUpstream) -> None:
     """After a reload in the middle, the completion goes on and becomes whole."""
-    text = LINES[:800].strip()
-    ask(reader, text, "typed")
+    begin, rest = LINES[:400], LINES[400:800].strip()
+    prompt = f"{begin}{PAUSE}{rest}"
+    ask(reader, prompt, "paused")
     grow(reader, chars=80)
     reader.browser.reload()
     reader.browser.wait_for("() => document.querySelector('.answer.running')")
-    grow(reader, chars=0)
+    upstream.go_on(prompt)
     reader.browser.wait_for(IDLE)
-    assert shown(reader) == plain(text)
+    assert shown(reader) == plain(begin + rest)
 
 
 def shown(reader: Reader) -> str:
