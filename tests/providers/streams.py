@@ -1,9 +1,13 @@
-"""Helpers shared by the tests of providers: a request, and reading a stream to its end."""
+"""Helpers shared by the tests of providers: a request, reading a stream to its end, and waiting."""
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from providers.wire.base import ChatRequest, Delta, Event, PromptMessage, Reasoning
+
+# Seconds for what takes milliseconds on an idle machine.
+PATIENCE_SECONDS = 60
 
 HELLO = (PromptMessage("user", "hello"),)
 
@@ -29,3 +33,10 @@ def text(events: Iterable[Event]) -> str:
 def reasoning(events: Iterable[Event]) -> str:
     """Return the thinking text."""
     return "".join(event.text for event in events if isinstance(event, Reasoning))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until the condition holds."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.001)

@@ -1,6 +1,5 @@
 """The adapter for Azure OpenAI against a fake resource on a real socket, beside OpenAI's own SDK."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import unquote
@@ -14,7 +13,7 @@ from providers.wire.errors import ContentBlocked, ProviderError
 from providers.wire.openai.azure import API_VERSION, Azure
 from tests.azure import KEY, FakeAzure
 from tests.model_lists import MODELS
-from tests.providers.streams import collect, request, text
+from tests.providers.streams import collect, request, text, until
 from tests.scenarios import PLAIN
 
 FAST = Clocks(connect=2, first=2, idle=2, total=10)
@@ -237,7 +236,5 @@ async def test_a_stop_closes_the_connection(upstream: FakeAzure) -> None:
     await anext(stream)
     assert upstream.open_streams == 1
     await stream.aclose()  # type: ignore[attr-defined]
-    async with asyncio.timeout(2):
-        while upstream.open_streams:
-            await asyncio.sleep(0.01)
+    await until(lambda: not upstream.open_streams)
     await provider.aclose()

@@ -3,7 +3,7 @@
 import asyncio
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from providers.wire.spark.http import SparkHTTP
 from providers.wire.zhipu.adapter import Zhipu
 from providers.wire.zhipu.v3 import ZhipuV3
 from tests.misbehaviour import FAULTS, HUGE, Fault, full_address
-from tests.providers.streams import collect, request, text
+from tests.providers.streams import collect, request, text, until
 from tests.readers import until_below
 from tests.spark import FakeSpark
 from tests.spark_http import FakeSparkHTTP
@@ -58,13 +58,6 @@ async def talking(protocol: str, does: str, clocks: Clocks) -> AsyncIterator[tup
                 yield upstream, talking, upstream.key(does)
             finally:
                 await talking.aclose()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait until `condition` holds, five seconds at most."""
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 def everything(failure: BaseException | None) -> str:

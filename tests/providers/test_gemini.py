@@ -1,6 +1,5 @@
 """Gemini against a fake upstream on a real socket: what goes out, what comes back, and what a refusal means."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -27,7 +26,7 @@ from providers.wire.gemini.request import NO_SIGNATURE
 from providers.wire.images import CompletionImages
 from tests.gemini import INPUT_TOKENS, KEY, MODELS, FakeGemini
 from tests.gemini_scenarios import PIXEL, SIGNATURE, SOURCES
-from tests.providers.streams import collect, reasoning, request, text
+from tests.providers.streams import collect, reasoning, request, text, until
 from tests.scenarios import PLAIN, REASONING
 
 FAST = Clocks(connect=2, first=2, idle=2, total=10)
@@ -499,9 +498,7 @@ async def test_a_stop_closes_the_connection(provider: Gemini, upstream: FakeGemi
     await anext(stream)
     assert upstream.open_streams == 1
     await stream.aclose()  # type: ignore[attr-defined]
-    async with asyncio.timeout(2):
-        while upstream.open_streams:
-            await asyncio.sleep(0.01)
+    await until(lambda: not upstream.open_streams)
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Lists of models from upstreams: tolerant reading, bounds, and typed failures without secrets."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,6 +13,7 @@ from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.openai.model_list import MAX_BYTES, MAX_MODELS
 from providers.wire.zhipu.adapter import Zhipu
 from tests.model_lists import CONTEXT_TOKENS, MODELS
+from tests.providers.streams import until
 from tests.upstreams import FakeOpenAI
 from tests.zhipu import KEY, KEY_ID, FakeZhipu
 
@@ -101,9 +101,7 @@ async def test_huge_lists(fake: FakeOpenAI) -> None:
     """An endless list is given up at the limit, and the connection closed."""
     error = await failing(fake, "huge")
     assert error.vendor_code == "too_large"
-    async with asyncio.timeout(5):
-        while fake.open_streams:
-            await asyncio.sleep(0.01)
+    await until(lambda: not fake.open_streams)
     assert MAX_BYTES == 2**20
 
 

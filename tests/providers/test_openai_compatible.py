@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from providers.wire.base import Clocks, Delta, Endpoint, Event, Finished, Prompt
 from providers.wire.errors import ProviderError, UpstreamFailed
 from providers.wire.openai import adapter
 from providers.wire.openai.adapter import OpenAICompatible
-from tests.providers.streams import collect, reasoning, request, text
+from tests.providers.streams import collect, reasoning, request, text, until
 from tests.readers import until_below
 from tests.scenarios import PLAIN, REASONING
 from tests.upstreams import FakeOpenAI
@@ -35,13 +35,6 @@ async def provider(upstream: FakeOpenAI) -> AsyncIterator[OpenAICompatible]:
     provider = OpenAICompatible(Endpoint(upstream.base_url, clocks=FAST))
     yield provider
     await provider.aclose()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait until `condition` holds, a second at most."""
-    async with asyncio.timeout(1):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def test_plain_completion_arrives(provider: OpenAICompatible) -> None:

@@ -5,7 +5,7 @@ import logging
 import re
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,7 @@ from providers.wire.base import Clocks, Endpoint, Event, Finished, PromptMessage
 from providers.wire.errors import BadParameter, ProviderError, Retry, UpstreamFailed
 from providers.wire.spark import adapter
 from providers.wire.spark.adapter import VERSIONS, Spark, credentials, fresh_uid, signed_url
-from tests.providers.streams import collect, reasoning, request, text
+from tests.providers.streams import collect, reasoning, request, text, until
 from tests.scenarios import PLAIN, REASONING
 from tests.spark import API_KEY, API_SECRET, APP_ID, KEY, FakeSpark
 from tests.spark_scenarios import SID
@@ -59,13 +59,6 @@ async def lite(upstream: FakeSpark) -> AsyncIterator[Spark]:
     provider = Spark(Endpoint(upstream.base_url, clocks=FAST))
     yield provider
     await provider.aclose()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait until `condition` holds, a second at most."""
-    async with asyncio.timeout(1):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def failure_of(provider: Spark, key: str | None = KEY, *args: Any, **fields: Any) -> ProviderError:

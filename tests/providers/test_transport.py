@@ -22,7 +22,7 @@ from providers.wire.base import Clocks, Endpoint, Finished
 from providers.wire.errors import ProviderError, UpstreamFailed, UpstreamTimeout
 from providers.wire.net.deadline import Deadline
 from providers.wire.openai.adapter import OpenAICompatible
-from tests.providers.streams import collect, request, text
+from tests.providers.streams import PATIENCE_SECONDS, collect, request, text, until
 from tests.proxies import FakeProxy
 from tests.readers import until_below
 from tests.scenarios import PLAIN
@@ -121,15 +121,13 @@ def test_cancelling_closes_every_kind_of_connection(run: Run, certificate: Path,
             way = {"tls": None, "http-proxy": f"http://{proxy.address}", "socks5-proxy": f"socks5://{proxy.address}"}
             async with providing(upstream.base_url, way[kind], tls=trusted) as provider:
                 reading = asyncio.ensure_future(collect(provider.stream(request(model), "sk-1")))
-                while not upstream.open_streams:
-                    await asyncio.sleep(0.005)
+                await until(lambda: upstream.open_streams)
                 await asyncio.sleep(0.05)
                 cancelled_at = time.monotonic()
                 reading.cancel()
                 await asyncio.wait({reading})
-                while upstream.requests[0].closed_by_peer_at is None:
-                    await asyncio.sleep(0.005)
-                return upstream.requests[0].closed_by_peer_at - cancelled_at
+                await until(lambda: upstream.requests[0].closed_by_peer_at)
+                return (upstream.requests[0].closed_by_peer_at or 0) - cancelled_at
 
     delays: list[float] = []
     for _ in until_below(0.05, delays):
@@ -203,7 +201,7 @@ def test_connect_clock(run: Run, scheme: str) -> None:
         clocks = Clocks(connect=0.2, first=1)
         async with server, providing(f"https://{address}/v1", proxy, clocks=clocks) as provider:
             failure = await failure_of(provider)
-            await asyncio.wait_for(gone.wait(), 1)
+            await asyncio.wait_for(gone.wait(), PATIENCE_SECONDS)
             return failure
 
     failure = run(main())
@@ -275,8 +273,7 @@ def test_closing_while_connections_linger(run: Run) -> None:
         async with FakeOpenAI() as upstream:
             async with providing(upstream.base_url) as provider:
                 assert (await collect(provider.stream(request("done_open"), "sk-1")))[-1] == Finished("stop")
-            while upstream.open_connections:
-                await asyncio.sleep(0.005)
+            await until(lambda: not upstream.open_connections)
         gc.collect()
 
     run(main())

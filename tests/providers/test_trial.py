@@ -13,6 +13,7 @@ from providers.apps import providers_app
 from providers.models import ApiKey, KeyTrouble, Upstream, UpstreamTrouble
 from runtime import database
 from tests import factories
+from tests.providers.streams import until
 from tests.spark import KEY as SPARK_KEY
 from tests.spark import FakeSpark
 from tests.upstreams import FakeOpenAI
@@ -113,9 +114,7 @@ async def test_a_silent_upstream_is_given_up(fake: FakeOpenAI, monkeypatch: pyte
     key = await a_key(fake.base_url, "hang")
     outcome = await trial.try_key(key.pk, providers_app().configuration)
     assert (outcome.ok, await in_english(outcome)) == (False, "No reply within 0.2 seconds.")
-    async with asyncio.timeout(5):
-        while fake.open_streams:
-            await asyncio.sleep(0.01)
+    await until(lambda: not fake.open_streams)
 
 
 async def test_several_at_once(fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,9 +123,7 @@ async def test_several_at_once(fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
     keys = [await a_key(fake.base_url, "hang") for _n in range(3)]
     outcomes = await trial.try_keys([key.pk for key in keys], providers_app().configuration)
     assert [outcome.ok for outcome in outcomes] == [False] * 3
-    async with asyncio.timeout(5):
-        while fake.open_streams:
-            await asyncio.sleep(0.01)
+    await until(lambda: not fake.open_streams)
     assert max(one.at for one in fake.requests) < min(one.closed_by_peer_at or 0 for one in fake.requests)
 
 

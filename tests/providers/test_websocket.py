@@ -22,7 +22,7 @@ from providers.wire.net.deadline import Deadline
 from providers.wire.net.websocket import WebSocket
 from providers.wire.spark.adapter import Spark
 from tests.providers import test_transport
-from tests.providers.streams import collect, request, text
+from tests.providers.streams import PATIENCE_SECONDS, collect, request, text, until
 from tests.providers.test_transport import Run, server_tls
 from tests.proxies import FakeProxy
 from tests.readers import until_below
@@ -120,8 +120,7 @@ def test_stopping_closes_the_upstream(
         for _ in range(expected):
             await anext(stream)
         reading = asyncio.ensure_future(collect(stream)) if how == "cancel" else None
-        while not upstream.requests:
-            await asyncio.sleep(0.001)
+        await until(lambda: upstream.requests)
         await asyncio.sleep(0.02)
         stopped_at = time.monotonic()
         if reading is not None:
@@ -129,11 +128,10 @@ def test_stopping_closes_the_upstream(
             await asyncio.wait({reading})
         else:
             await stream.aclose()
-        while upstream.requests[0].closed_by_peer_at is None:
-            await asyncio.sleep(0.001)
+        await until(lambda: upstream.requests[0].closed_by_peer_at)
         if model != "key/hang":
             assert upstream.requests[0].goodbye_at is not None  # type: ignore[attr-defined]
-        return upstream.requests[0].closed_by_peer_at - stopped_at
+        return (upstream.requests[0].closed_by_peer_at or 0) - stopped_at
 
     async def main() -> float:
         tls = server_tls(certificate) if kind == "tls" else None
@@ -225,7 +223,7 @@ def test_connect_clock(run: Run, scheme: str) -> None:
         address = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1.1/chat"
         async with server, providing(address, clocks=Clocks(connect=0.2, first=5)) as provider:
             failure = await failure_of(provider)
-            await asyncio.wait_for(gone.wait(), 1)
+            await asyncio.wait_for(gone.wait(), PATIENCE_SECONDS)
             return failure
 
     failure = run(main())
@@ -279,8 +277,7 @@ def test_closing_the_provider_leaves_nothing(run: Run, certificate: Path, secure
                 stream: Any = provider.stream(request("no_close_reply:1"), KEY)
                 await anext(stream)
                 await stream.aclose()
-            while upstream.open_connections:
-                await asyncio.sleep(0.005)
+            await until(lambda: not upstream.open_connections)
 
     run(main())
     gc.collect()

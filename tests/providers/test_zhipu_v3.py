@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from providers.wire.base import ChatRequest, Clocks, Delta, Endpoint, Event, Finished, PromptMessage, Usage, Withdrawn
 from providers.wire.errors import Retry, UpstreamFailed
 from providers.wire.zhipu.v3 import RawTextParser, ZhipuV3, alternating
-from tests.providers.streams import collect, request, text
+from tests.providers.streams import collect, request, text, until
 from tests.scenarios import PLAIN
 from tests.zhipu import KEY, FakeZhipu
 from tests.zhipu_scenarios import TASK
@@ -188,9 +188,7 @@ async def test_connections_are_reused(provider: ZhipuV3, upstream: FakeZhipu) ->
     """One after another, completions share a connection, moderated ones too."""
     for model in ("plain", "interrupted_mid", "multiline"):
         await collect(provider.stream(request(model), KEY))
-        async with asyncio.timeout(1):
-            while upstream.open_streams:
-                await asyncio.sleep(0.001)
+        await until(lambda: not upstream.open_streams)
         await asyncio.sleep(0.01)
 
     assert upstream.connections == 1
