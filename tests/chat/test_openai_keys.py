@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,7 +13,9 @@ import pytest
 from openai import OpenAI
 
 from tests import servers
+from tests.chat.openai_client import leave
 from tests.product import ApiUser, Product, connected, post_many
+from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
 
 CHAT, RESPONSES, MESSAGES, EMBEDDINGS = "/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"
@@ -132,7 +133,7 @@ def test_a_whole_call_that_was_left(api_user: ApiUser, upstream: FakeOpenAI) -> 
     prompt = secrets.token_hex(8)
     body = body_of(CHAT, prompt, "slow")
     with pytest.raises(httpx.ReadTimeout):
-        post(api_user, CHAT, body, timeout=httpx.Timeout(5, read=0.2))
+        post(api_user, CHAT, body, timeout=httpx.Timeout(30, read=0.2))
     joined = post(api_user, CHAT, body)
     assert joined.json()["choices"][0]["message"]["content"] == PACED
     assert post(api_user, CHAT, body).content == joined.content
@@ -144,7 +145,7 @@ def test_embeddings_that_were_left(api_user: ApiUser, upstream: FakeOpenAI) -> N
     """Embeddings whose caller left without waiting are paid for and kept."""
     prompt = secrets.token_hex(8)
     with suppress(httpx.ReadTimeout):  # on a busy machine the response may be faster than the caller
-        post(api_user, EMBEDDINGS, body_of(EMBEDDINGS, prompt), timeout=httpx.Timeout(5, read=0.001))
+        post(api_user, EMBEDDINGS, body_of(EMBEDDINGS, prompt), timeout=httpx.Timeout(30, read=0.001))
     assert post(api_user, EMBEDDINGS, body_of(EMBEDDINGS, prompt)).json()["object"] == "list"
     assert asked(upstream, prompt) == 1
     assert api_user.quota()["used_today"] == 1
@@ -190,7 +191,7 @@ def first_text(api_user: ApiUser, body: dict[str, Any], enough: threading.Event)
     with client.stream("POST", CHAT, json=body, headers={"Idempotency-Key": "k"}) as response:
         texts = response.iter_text()  # httpx closes the connection when its iterator is deleted
         any('"content":"1 "' in text for text in texts)
-        enough.wait(20)
+        enough.wait(60)
 
 
 def test_a_stream_is_followed(api_user: ApiUser, upstream: FakeOpenAI) -> None:
@@ -199,8 +200,7 @@ def test_a_stream_is_followed(api_user: ApiUser, upstream: FakeOpenAI) -> None:
     body = body_of(CHAT, prompt, "steady", stream=True)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(first_text, api_user, body, leaving)
-        while not asked(upstream, prompt):
-            time.sleep(0.01)
+        wait_until(lambda: bool(asked(upstream, prompt)))
         client = api_user.product.client(api_user.access)
         with client.stream("POST", CHAT, json=body, headers={"Idempotency-Key": "k"}) as response:
             texts = response.iter_text()
@@ -237,14 +237,11 @@ def test_a_stream_that_was_left_before_its_text(api_user: ApiUser, upstream: Fak
     """A stream that was left before it cost anything is made anew by its retry."""
     prompt = secrets.token_hex(8)
     body = body_of(CHAT, prompt, "hang", stream=True)
+    generation = "SELECT 1 FROM chat_generation WHERE idempotency_key = ?"
     for _ in range(2):
-        with pytest.raises(httpx.ReadTimeout):
-            post(api_user, CHAT, body, prompt, timeout=httpx.Timeout(5, read=0.3))
+        leave(api_user, upstream, body, prompt)
         upstream.closed_at(prompt)
-        deadline = time.monotonic() + 5
-        while api_user.product.sql("SELECT 1 FROM chat_generation WHERE idempotency_key = ?", prompt):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: not api_user.product.sql(generation, prompt))
     assert asked(upstream, prompt) == 2
     assert api_user.quota()["used_today"] == 0
 
@@ -256,10 +253,8 @@ def test_after_ten_minutes(api_user: ApiUser, upstream: FakeOpenAI) -> None:
     """A retry that comes when nothing is kept any more is refused, and not charged."""
     prompt = secrets.token_hex(8)
     generation = post(api_user, CHAT, body_of(CHAT, prompt)).json()["id"].removeprefix("chatcmpl-")
-    deadline = time.monotonic() + 5
-    while not api_user.product.sql("SELECT 1 FROM chat_keptresponse WHERE generation_id = ?", generation):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    kept = "SELECT 1 FROM chat_keptresponse WHERE generation_id = ?"
+    wait_until(lambda: bool(api_user.product.sql(kept, generation)))
     early = "2026-01-01 00:00:00"
     api_user.product.sql("UPDATE chat_keptresponse SET kept_at = ? WHERE generation_id = ?", early, generation)
     api_user.product.sql("UPDATE chat_generation SET finished_at = ? WHERE id = ?", early, generation)

@@ -9,7 +9,7 @@ import pytest
 from openai import OpenAI
 from openai.types.chat import ChatCompletionToolParam
 
-from tests.chat.openai_client import WITHIN_SECONDS, Counted, counting
+from tests.chat.openai_client import LEAVES_AFTER_SECONDS, WITHIN_SECONDS, Counted, counting
 from tests.product import ApiUser
 from tests.readers import until_below
 from tests.scenarios import PLAIN, REASONING
@@ -143,7 +143,7 @@ def test_leaving_after_the_first_event(client: OpenAI, upstream: FakeOpenAI) -> 
 @pytest.mark.parametrize("stream", [True, False])
 def test_leaving_before_the_first_event(client: OpenAI, upstream: FakeOpenAI, *, stream: bool) -> None:
     """Giving up closes the upstream within 50 ms, before it has said anything too."""
-    hasty = client.with_options(timeout=0.2, max_retries=0)
+    hasty = client.with_options(timeout=LEAVES_AFTER_SECONDS, max_retries=0)
     delays: list[float] = []
     for _ in until_below(WITHIN_SECONDS, delays):
         with pytest.raises(openai.APITimeoutError):

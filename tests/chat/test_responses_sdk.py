@@ -9,7 +9,7 @@ import pytest
 from openai import OpenAI
 from openai.types.responses import FunctionToolParam
 
-from tests.chat.openai_client import WITHIN_SECONDS, Counted, counting
+from tests.chat.openai_client import LEAVES_AFTER_SECONDS, WITHIN_SECONDS, Counted, counting
 from tests.chat.test_reasoning_details import CIPHER, TEXT
 from tests.product import ApiUser
 from tests.readers import until_below
@@ -136,9 +136,10 @@ def test_leaving(client: OpenAI, upstream: FakeOpenAI) -> None:
         stream.close()
         middle.append(upstream.closed_at() - left_at)
     before: list[float] = []
+    hasty = client.with_options(timeout=LEAVES_AFTER_SECONDS, max_retries=0)
     for _ in until_below(WITHIN_SECONDS, before):
         with pytest.raises(openai.APITimeoutError):
-            client.with_options(timeout=0.2, max_retries=0).responses.create(model="hang", input="Hello")
+            hasty.responses.create(model="hang", input="Hello")
         left_at = time.monotonic()
         before.append(upstream.closed_at() - left_at)
     assert max(min(middle), min(before)) < WITHIN_SECONDS

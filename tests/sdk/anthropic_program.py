@@ -103,7 +103,7 @@ def leaving(client):
     events = client.messages.create(model="paced", max_tokens=100, messages=HELLO, stream=True)
     next(iter(events))
     events.close()
-    hasty = client.with_options(timeout=0.3, max_retries=0)
+    hasty = client.with_options(timeout=1.5, max_retries=0)
     try:
         hasty.messages.create(model="hang", max_tokens=100, messages=HELLO)
     except anthropic.APITimeoutError:

@@ -71,7 +71,7 @@ def cancel(url, key):
         while not next(chunks).text:
             pass
         chunks.close()
-    return [_raised(model, "Hello")[0] for model in models(url, key, "hang", timeout=0.3, max_retries=0)]
+    return [_raised(model, "Hello")[0] for model in models(url, key, "hang", timeout=1.5, max_retries=0)]
 
 
 def errors(url, key):

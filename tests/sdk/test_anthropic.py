@@ -1,7 +1,6 @@
 """/v1/messages with Anthropic's own client, as its users meet it."""
 
 import json
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from tests.chat.outcomes import PROBE
 from tests.chat.test_reasoning_details import CIPHER, TEXT
 from tests.product import ApiUser, Product, connected
+from tests.readers import wait_until
 from tests.scenarios import PLAIN, REASONING
 from tests.sdk.conftest import Program
 from tests.upstreams import FakeOpenAI
@@ -69,8 +69,5 @@ def test_leaving(anthropic: Program, upstream: FakeOpenAI) -> None:
     assert anthropic("leaving")
     # Not the probes of a key that other tests made suspect, which hang like every call of that model.
     left = [request for request in upstream.requests[before:] if PROBE not in json.dumps(request.body)]
-    deadline = time.monotonic() + 5
-    while not all(request.closed_by_peer_at for request in left):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: all(request.closed_by_peer_at for request in left))
     assert len(left) == 2

@@ -13,6 +13,7 @@ import openai
 import pytest
 
 from tests.product import ApiUser, Product, connected
+from tests.readers import wait_until
 from tests.scenarios import PLAIN, REASONING
 from tests.sdk.conftest import READ_SECONDS, Program, Running
 from tests.upstreams import FakeOpenAI
@@ -79,10 +80,7 @@ def test_cancelling(node: Program, langchain: Program, upstream: FakeOpenAI) -> 
     assert {name for name, _status in node("vercel.cancel")} <= {"DOMException", "AbortError", "TimeoutError"}
     assert langchain("cancel") == ["APITimeoutError"] * 2
     left = upstream.requests[before:]
-    deadline = time.monotonic() + 5
-    while not all(request.closed_by_peer_at for request in left):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: all(request.closed_by_peer_at for request in left))
     assert len(left) == 16
 
 

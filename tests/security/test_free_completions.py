@@ -63,7 +63,7 @@ def ends_with_nothing(api_user: ApiUser, number: int) -> int:
         case 2:
             with suppress(httpx.ReadTimeout):
                 body = {"model": "hang", "messages": HELLO}
-                return client.post(URL, json=body, timeout=httpx.Timeout(5, read=0.2)).status_code
+                return client.post(URL, json=body, timeout=httpx.Timeout(30, read=1.5)).status_code
             wait_until(lambda: uncharged(api_user) > number)
             return 200
         case 3:

@@ -43,7 +43,7 @@ export async function cancel(url, key) {
     if (event.type === "content_block_delta") break;
   }
   events.controller.abort();
-  const signal = AbortSignal.timeout(300);
+  const signal = AbortSignal.timeout(1500);
   return raised(() => client(url, key).messages.create({ ...ASKED, model: "hang" }, { signal }));
 }
 

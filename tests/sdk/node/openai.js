@@ -63,7 +63,7 @@ export async function cancel(url, key) {
     count += chunk.choices.length;
     if (count > 1) events.controller.abort();
   }
-  const signal = AbortSignal.timeout(300);
+  const signal = AbortSignal.timeout(1500);
   return raised(() => client(url, key).chat.completions.create({ model: "hang", messages: HELLO }, { signal }));
 }
 

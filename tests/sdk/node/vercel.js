@@ -63,7 +63,7 @@ export const cancel = (url, key) =>
     const left = new AbortController();
     const answer = streamText({ model: model("paced"), prompt: "Hello", abortSignal: left.signal, onError: () => {} });
     for await (const part of answer.fullStream) if (part.type === "text-delta") left.abort();
-    const abortSignal = AbortSignal.timeout(300);
+    const abortSignal = AbortSignal.timeout(1500);
     return raised(() => generateText({ model: model("hang"), prompt: "Hello", abortSignal }));
   });
 
