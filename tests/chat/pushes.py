@@ -86,11 +86,11 @@ class Reader:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._opened.wait(20)
+        assert self._opened.wait(60)
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._thread.join(20)
+        self._thread.join(60)
         assert not self._thread.is_alive(), "the stream did not end"
 
     def _read(self) -> None:
@@ -105,7 +105,7 @@ class Reader:
             self._opened.set()
             yield piece
 
-    def wait_for(self, count: int, seconds: float = 20) -> list[Pushed]:
+    def wait_for(self, count: int, seconds: float = 60) -> list[Pushed]:
         """Wait until `count` events have arrived."""
         deadline = time.monotonic() + seconds
         while len(self.events) < count:

@@ -16,7 +16,7 @@ from chat.events.redis import PREFIX
 from tests import readers, servers
 from tests.front import Front
 from tests.product import ApiUser, Product, connected, text_of
-from tests.readers import Reading, until_below
+from tests.readers import Reading, until_below, wait_until
 from tests.upstreams import FakeOpenAI
 
 SOAK = os.environ.get("SOAK") == "1"
@@ -103,9 +103,7 @@ def test_every_place_to_resume_elsewhere(alice: ApiUser, alice_there: ApiUser) -
     """After the end, the other process replays from any event, and answers an unknown id with a `reset`."""
     events = alice.answer("One two three four", "echo")
     generation = events[0].data["generation"]
-    deadline = time.monotonic() + 10
-    while alice_there.follow(generation) != events:
-        assert time.monotonic() < deadline
+    wait_until(lambda: alice_there.follow(generation) == events)
     for place, event in enumerate(events[:-1], 1):
         assert alice_there.follow(generation, event.id) == events[place:]
     again = alice_there.follow(generation, "nonsense")
@@ -152,7 +150,10 @@ def test_stop_from_elsewhere(alice: ApiUser, alice_there: ApiUser, upstream: Fak
     for number in until_below(STOPPED_WITHIN_SECONDS, delays):
         prompt = f"stop {model} from elsewhere {number} {alice.name}"
         generation = alice.ask(prompt, model)["id"]
-        time.sleep(0.2)
+        wait_until(lambda prompt=prompt: bool(upstream.asked(prompt)))
+        if model == "steady":
+            with alice.following(generation) as (_status, stream):
+                assert next(event for event in stream if event.name == "message")
         since = time.monotonic()
         row = alice_there.stop(generation)
         assert (row["status"], row["finish_reason"]) == ("completed", "cancelled")
@@ -167,7 +168,7 @@ def test_deleting_elsewhere_stops(alice: ApiUser, alice_there: ApiUser, upstream
     """A conversation deleted at one process ends its generation at the other."""
     prompt = f"delete {alice.name}"
     row = alice.ask(prompt, "hang")
-    time.sleep(0.3)
+    wait_until(lambda: bool(upstream.asked(prompt)))
     since = time.monotonic()
     assert alice_there.client.delete(f"/api/conversations/{row['conversation']}/").status_code == 204
     assert upstream.closed_at(prompt) - since < 5

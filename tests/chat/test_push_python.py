@@ -45,7 +45,7 @@ def messages(of: User, key: str = "k") -> list[tuple[int, str, str]]:
     return list(rows.values_list("number", "event", "data"))
 
 
-def wait_until(met: Callable[[], object], seconds: float = 10) -> None:
+def wait_until(met: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not met():
         assert time.monotonic() < deadline
@@ -61,7 +61,7 @@ def in_a_thread(call: Callable[[], None]) -> None:
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -182,13 +182,13 @@ def test_on_end_reports_the_ending(alice: User, reasons: list[str], end: Callabl
 def test_on_end_reports_a_timeout(alice: User, reasons: list[str]) -> None:
     """`on_end` gets "timeout" once after the idle limit; each message restarts the limit."""
     started = time.monotonic()
-    push.open("alice", "k", timeout_seconds=1.2, on_end=reasons.append)
+    push.open("alice", "k", timeout_seconds=2.5, on_end=reasons.append)
     for _ in range(3):
-        time.sleep(0.5)
+        time.sleep(1)
         push.send("alice", "k", "still here")
     assert reasons == []
     wait_until(lambda: reasons)
-    assert time.monotonic() - started > 2.6
+    assert time.monotonic() - started > 3 + 2.4
     push.complete("alice", "k")
     time.sleep(0.2)
     assert reasons == ["timeout"]

@@ -184,7 +184,7 @@ def test_redis_away(two: tuple[Product, Product], redis_server: Redis) -> None:
             assert time.monotonic() - started < 4
         finally:
             redis_server.start()
-        far.wait_for(2, seconds=15)
+        far.wait_for(2)
         complete(shop, api_user, key)
     assert near.events == far.events
     assert json.dumps([event.data for event in far.events]) == '["before", "while it is away", "{}"]'

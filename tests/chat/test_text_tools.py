@@ -92,7 +92,7 @@ def test_texts_expire(forgetful: Product) -> None:
     events = api_user.answer("x", "plain", text_tool="polish")
     generation = events[0].data["generation"]
     assert api_user.generation(generation)["content"] == text_of(events) != ""
-    wait_until(lambda: not api_user.generation(generation)["content"], 20)
+    wait_until(lambda: not api_user.generation(generation)["content"])
     assert api_user.generation(generation)["charge"]["amount"] == 1
 
 

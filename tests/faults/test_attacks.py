@@ -18,9 +18,11 @@ def connection(product: Product, receive_bytes: int = 0) -> socket.socket:
     """Return a raw connection; with a small receive buffer the server notices a client that does not read."""
     address = urlsplit(product.url)
     sock = socket.socket()
+    # Otherwise the machine takes megabytes that a server does not read.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
     if receive_bytes:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-    sock.settimeout(10)
+    sock.settimeout(60)
     sock.connect((address.hostname, address.port))
     return sock
 

@@ -75,7 +75,7 @@ def test_a_halted_process_changes_nothing_when_it_wakes(pair: Pair, upstream: Fa
         reading(pair.first.url, api_user, [generation]) as here,
         reading(pair.second.url, api_user, [generation]) as there,
     ):
-        time.sleep(1.5)
+        pair.first.wait_for_draft(generation)
         with halted(pair.first.pid):
             row = pair.alice_there.ended(generation, 30)
             time.sleep(1.5)
@@ -86,7 +86,7 @@ def test_a_halted_process_changes_nothing_when_it_wakes(pair: Pair, upstream: Fa
         with at.following(generation, here[0].last_id) as (status, _events):
             assert status == 204
         assert at.follow(generation)[-1] == here[0].events[-1]
-    wait_until(lambda: closed(upstream, "Halt me"), 20)
+    wait_until(lambda: closed(upstream, "Halt me"))
     assert api_user.answer("Hello", "quick")[-1].name == "done"
     assert api_user.quota()["used_today"] == used + 1
 
@@ -124,7 +124,7 @@ def test_redis_halted(pair: Pair, upstream: FakeOpenAI) -> None:
         with halted(redis.pid):
             began = time.monotonic()
             assert pair.alice_there.stop(stopped)["finish_reason"] == "cancelled"
-            wait_until(lambda: closed(upstream, "Stop me"), 10)
+            wait_until(lambda: closed(upstream, "Stop me"))
             assert api_user.answer("Hello", "quick")[-1].name == "done"
             time.sleep(max(0.0, HALTED_SECONDS - (time.monotonic() - began)))
     assert check(api_user, here + there)["status"] == "completed"
@@ -179,7 +179,7 @@ def _read_through_the_death(pair: Pair, mortal: Product, generation: str, ends: 
         reading(pair.second.url, pair.alice_there, [generation]) as there,
     ):
         if stops:
-            time.sleep(1)
+            mortal.wait_for_draft(generation)
             began = time.monotonic()
             stopped = pair.alice_there.stop(generation)
             assert time.monotonic() - began < 10

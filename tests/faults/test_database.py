@@ -88,7 +88,7 @@ def test_a_database_that_freezes_costs_nothing(breakable: OnPostgres) -> None:
     with api_user.asking("Hello", "paced") as stream:
         seen = [next(stream) for _ in range(10)]
         with frozen(breakable.database):
-            wait_until(lambda: watching.get("/readyz").status_code == 503, 10)
+            wait_until(lambda: watching.get("/readyz").status_code == 503)
             seen += [next(stream) for _ in range(20)]
             assert {event.name for event in seen[1:]} == {"message"}
         seen += list(stream)
@@ -96,7 +96,7 @@ def test_a_database_that_freezes_costs_nothing(breakable: OnPostgres) -> None:
     row = api_user.generation(seen[0].data["generation"])
     assert (row["status"], row["charge"]["amount"], row["content"]) == ("completed", 1, text_of(seen))
     assert api_user.quota()["used_today"] == 1
-    wait_until(lambda: watching.get("/readyz").status_code == 200, 10)
+    wait_until(lambda: watching.get("/readyz").status_code == 200)
 
 
 def test_ended_while_the_database_is_frozen(breakable: OnPostgres) -> None:
@@ -128,7 +128,7 @@ def test_a_full_disk(sturdy: Product) -> None:
         resource.prlimit(product.pid, resource.RLIMIT_FSIZE, (1, most))
         full = product.client(api_user.access)
         refused = full.post("/api/chat/", json={"model": "plain", "prompt": "x"})
-        wait_until(lambda: full.get("/readyz").status_code == 503, 10)
+        wait_until(lambda: full.get("/readyz").status_code == 503)
         assert full.get("/healthz").status_code == 200
         seen += [next(stream) for _ in range(20)]
         assert {event.name for event in seen[1:]} == {"message"}
@@ -141,7 +141,7 @@ def test_a_full_disk(sturdy: Product) -> None:
     assert row["content"] == text_of(seen)
     assert api_user.quota()["used_today"] == 1
     assert len(api_user.client.get("/api/conversations/").json()["results"]) == 1
-    wait_until(lambda: full.get("/readyz").status_code == 200, 10)
+    wait_until(lambda: full.get("/readyz").status_code == 200)
 
 
 def test_ended_while_the_database_is_away(breakable: OnPostgres) -> None:
@@ -163,7 +163,7 @@ def test_parameters_that_no_request_can_carry(sturdy: Product, model: str, param
     first, api_user = (sturdy.register(f"{name}-{model}") for name in ("first", "person"))
     question = {"model": model, "prompt": "x"}
     sturdy.sql("UPDATE providers_chatmodel SET parameters = ? WHERE slug = ?", parameters, model)
-    wait_until(lambda: first.client.post("/api/chat/", json=question).status_code == 500, 10)
+    wait_until(lambda: first.client.post("/api/chat/", json=question).status_code == 500)
     answer = api_user.client.post("/api/chat/", json=question)
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
     assert api_user.quota()["used_today"] == 0

@@ -164,21 +164,17 @@ def test_in_front_of_a_vendor(upstream: FakeOpenAI, tmp_path: Path) -> None:
     vendor = vendor.replace("proxy_pass https:", "proxy_pass http:")
     vendor = vendor.replace("listen 8080;", f"listen 127.0.0.1:{port};")
     vendor = re.sub(r"\n *proxy_ssl_.*;", "", vendor)
-    environment = {**connected(upstream), "OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1"}
+    environment = {**connected(upstream, steady="paced:4000:50"), "OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1"}
     home = tmp_path / "nginx"
     home.mkdir()
     with nginx(home, vendor), Product(tmp_path, **environment) as product:
         api_user = product.register("alice")
         assert api_user.answer("Hello", "plain")[-1].name == "done"
-        with api_user.asking("Hello", "paced") as events:
+        with api_user.asking("Stop me behind nginx", "steady") as events:
             generation = next(events).data["generation"]
             next(events)
-            before = len(upstream.requests)
             api_user.stop(generation)
-        deadline = time.monotonic() + 5
-        while upstream.requests[before - 1].closed_by_peer_at is None:
-            assert time.monotonic() < deadline, "the vendor goes on answering"
-            time.sleep(0.02)
+        upstream.closed_at("Stop me behind nginx")
         assert httpx.get(f"http://127.0.0.1:{port}/other", trust_env=False).status_code == 404
         assert not (home / "access.log").exists() or not (home / "access.log").read_text()
     assert "\n    deny all;" in text

@@ -135,8 +135,7 @@ def test_redis_restarted(pair: Pair) -> None:
     ):
         time.sleep(1)
         pair.redis.stop()
-        time.sleep(0.5)
-        assert pair.second.client().get("/readyz").json()["status"] == "degraded"
+        wait_until(lambda: pair.second.client().get("/readyz").json()["status"] == "degraded")
         pair.redis.start()
     (owner, mirror), stored = [*here, *there], api_user.generation(generation)["content"]
     owner.check()
@@ -162,11 +161,11 @@ def test_redis_away(pair: Pair, upstream: FakeOpenAI, frozen: bool) -> None:
         pair.redis.stop()
     generation = api_user.ask("Hello", "endless")["id"]
     with reading(pair.second.url, api_user, [generation]) as seen:
-        time.sleep(1.5)
+        pair.first.wait_for_draft(generation)
         row = pair.alice_there.stop(generation)
     assert pair.alice_there.stop(silent)["finish_reason"] == "cancelled"
     (hanging,) = upstream.asked(f"Say nothing {frozen}")
-    wait_until(lambda: hanging.closed_by_peer_at is not None, 10)
+    wait_until(lambda: hanging.closed_by_peer_at is not None)
     if frozen:
         pair.redis.signal(signal.SIGCONT)
     else:

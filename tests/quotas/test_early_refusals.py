@@ -49,7 +49,7 @@ def exhausted(counters, alice, model, monkeypatch):
 
 
 def ended(generation_id):
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while Generation.objects.get(id=generation_id).status == "running":
         assert time.monotonic() < until
         time.sleep(0.01)

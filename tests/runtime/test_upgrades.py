@@ -95,7 +95,7 @@ def test_a_migration_waits_without_holding_up_readers(
         backup.execute(f"LOCK TABLE {', '.join(tables)} IN ACCESS SHARE MODE")
 
         def waiting() -> None:
-            with psycopg.connect(url, options="-c statement_timeout=1000") as other:
+            with psycopg.connect(url, options="-c statement_timeout=20000") as other:
                 for table in tables:
                     other.execute(f"SELECT count(*) FROM {table}")
                 taken = other.execute("SELECT pg_try_advisory_lock(%s)", [migrating.ADVISORY_LOCK]).fetchone()

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
@@ -79,7 +78,7 @@ def test_workers_share_connections_and_drain_together(
         assert statuses == {"running"}
         assert api_user.stop(generation)["finish_reason"] == "cancelled"
         ended = 'rivulet_generations_total{finish_reason="cancelled",status="completed"} 1.0'
-        assert all(ended in client.get("/metrics").text for client in clients)
+        wait_until(lambda: all(ended in client.get("/metrics").text for client in clients))
         wait_until(lambda: "\nrivulet_processes 2.0" in product.client().get("/metrics").text)
 
         second = product.manage("serve")
@@ -89,16 +88,11 @@ def test_workers_share_connections_and_drain_together(
 
         killed = min(first)
         os.kill(killed, signal.SIGKILL)
-        while not is_dead(killed):
-            time.sleep(0.01)
+        wait_until(lambda: is_dead(killed))
         # New connections go to the other worker, long before this one is replaced.
         assert [product.client().get("/healthz").status_code for _ in range(8)] == [200] * 8
         assert "\nrivulet_processes 1.0" in product.client().get("/metrics").text
-        deadline = time.monotonic() + 60
-        while len(workers_of(product) - {killed}) < 2 or '"worker died"' not in product.output:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-
+        wait_until(lambda: len(workers_of(product) - {killed}) == 2 and '"worker died"' in product.output)
         assert ended in product.client().get("/metrics").text
 
         generation = product.client(api_user.access).post("/api/chat/", json={"model": "quick", "prompt": "x"}).json()
@@ -106,8 +100,7 @@ def test_workers_share_connections_and_drain_together(
         for pid in workers_of(product):
             os.kill(pid, signal.SIGTERM)
         product.stop_soon()
-        while '"draining"' not in product.output:
-            time.sleep(0.05)
+        wait_until(lambda: '"draining"' in product.output)
         assert product.stop() == 0
         assert len(READY.findall(product.output)) == 1
         lines = [json.loads(line) for line in product.output.splitlines() if line.startswith("{")]
