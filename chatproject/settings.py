@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from chatproject import __version__, environment, social_logins
 from providers.wire import webhooks
-from runtime.database_url import database_from_url, sqlite_database
+from runtime.database_url import database_from_url, replica_from_url, sqlite_database
 
 # Makes generic classes such as ModelAdmin[Row] work at run time, as the type checker knows them.
 django_stubs_ext.monkeypatch()
@@ -216,7 +216,7 @@ DATABASES: dict[str, dict[str, Any]] = {
     else sqlite_database(VAR_DIR / "rivulet.sqlite3")
 }
 if ENV.DATABASE_REPLICA_URL:
-    DATABASES["replica"] = database_from_url(ENV.DATABASE_REPLICA_URL.get_secret_value())
+    DATABASES["replica"] = replica_from_url(ENV.DATABASE_REPLICA_URL.get_secret_value())
     DATABASE_ROUTERS = ["runtime.read_replica.Router"]
 REDIS_URL = ENV.REDIS_URL.get_secret_value() if ENV.REDIS_URL else ""
 CACHES: dict[str, dict[str, Any]] = {

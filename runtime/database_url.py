@@ -66,6 +66,11 @@ def database_from_url(url: str, variable: str = "DATABASE_URL") -> dict[str, Any
     }
 
 
+def replica_from_url(url: str) -> dict[str, Any]:
+    """Return the same for a replica, whose replies are not awaited for long; else raise ValueError."""
+    return {**database_from_url(url, "DATABASE_REPLICA_URL"), "ENGINE": "runtime.bounded_postgresql"}
+
+
 def _host(parts: SplitResult) -> str:
     """Return the host or the folder of a socket (`%2Frun%2Fpostgresql`), whose case counts."""
     host = unquote(parts.netloc.rpartition("@")[2])

@@ -1,8 +1,8 @@
 """Sends some reads to a replica of the database.
 
 With DATABASE_REPLICA_URL, lists of the staff read from it; nothing that decides does. A read goes to the replica once
-that has all that the primary had when the read began. So staff find what they wrote, and a replica that lags is left
-out.
+that has all that the primary had when the read began. So staff find what they wrote, and a replica that lags or hangs
+is left out.
 """
 
 import threading
@@ -15,6 +15,7 @@ import structlog
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, OperationalError, connections
 
 from runtime import statement_limit
+from runtime.bounded_postgresql import REPLY_SECONDS
 
 R = TypeVar("R")
 
@@ -23,7 +24,7 @@ log = structlog.get_logger("runtime")
 ALIAS = "replica"
 # Seconds to wait until the replica has what the primary has, and between two looks. A healthy one takes milliseconds.
 CATCH_UP_SECONDS, LOOK_SECONDS = 0.2, 0.005
-# Seconds for which a replica that was away or behind is left out.
+# Seconds for which a replica that was away, behind or without a reply is left out.
 AWAY_SECONDS = 10.0
 
 _reads_replica: ContextVar[bool] = ContextVar("reads_replica", default=False)
@@ -61,11 +62,14 @@ class ReadReplica:
     def read(self, function: Callable[[], R], seconds: float) -> R:
         """Return what a function reads, from the replica if that is up to date.
 
-        A statement there takes `seconds` at most. If the replica fails, the function is called again for the primary.
+        A statement there takes `seconds` at most. If the replica fails, or hangs for a second more, the function is
+        called again for the primary.
         """
         if not self.exists or not self._may_use():
             return function()
+        replica: Any = connections[ALIAS]
         token = _reads_replica.set(True)
+        replica.reply_seconds = seconds + REPLY_SECONDS
         try:
             with statement_limit.limited(seconds, ALIAS):
                 return function()
@@ -74,12 +78,16 @@ class ReadReplica:
                 raise
             self._leave_out(error)
         finally:
+            replica.reply_seconds = REPLY_SECONDS
             _reads_replica.reset(token)
         return function()
 
     def _may_use(self) -> bool:
-        if time.monotonic() < self._away_until:
-            return False
+        with self._lock:
+            if time.monotonic() < self._away_until:
+                return False
+            if self._away_until:  # one caller looks whether it is back, while the others use the primary
+                self._away_until = time.monotonic() + AWAY_SECONDS
         try:
             if not _has_caught_up():
                 self._leave_out("it is behind, or no replica")

@@ -208,6 +208,19 @@ class Postgres:
             self._process.send_signal(signal.SIGINT)  # PostgreSQL's "fast" shutdown
             _stop(self._process)
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let all of its processes stand still."""
+        os.kill(self.pid, signal.SIGSTOP)  # from now on it starts no other
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        for child in map(int, children):
+            os.kill(child, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in (*map(int, children), self.pid):
+                os.kill(pid, signal.SIGCONT)
+
     def _copy_cluster(self) -> None:
         """Copy a cluster whose database MIGRATED has the product's tables; it is made once."""
         version = subprocess.run([str(find("postgres")), "--version"], capture_output=True, text=True, check=True)

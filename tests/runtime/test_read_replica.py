@@ -1,6 +1,8 @@
-"""Lists of the staff on a real streaming replica: used while it is up to date, left out while it lags or is away."""
+"""Lists of the staff on a real streaming replica: used while up to date, left out while it lags, hangs or is away."""
 
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,7 +13,7 @@ import pytest
 from django.db import OperationalError, connections
 from structlog.typing import EventDict
 
-from chatproject.environment import database_from_url
+from runtime.database_url import replica_from_url
 from runtime.read_replica import ALIAS, ReadReplica, Router
 from tests import servers
 from tests.product import ApiUser, Product
@@ -128,6 +130,19 @@ def test_a_replica_that_dies_is_left_out(product: Product, carol: ApiUser, stand
     assert "Traceback" not in product.output
 
 
+def test_a_replica_that_hangs_is_left_out(product: Product, carol: ApiUser, standby: Standby) -> None:
+    """A list that finds it frozen takes some seconds, the next ones do not wait for it; later it is used again."""
+    assert listed(carol)
+    before = [len(lines(product, event)) for event in (LEFT_OUT, USED_AGAIN)]
+    with standby.frozen():
+        for number in range(5):
+            add(carol, f"hangs{number}")
+            assert f"hangs{number}" in listed(carol)
+        assert len(lines(product, LEFT_OUT)) == before[0] + 1
+    wait_until(lambda: bool(listed(carol) and len(lines(product, USED_AGAIN)) == before[1] + 1))
+    assert "Traceback" not in product.output
+
+
 def test_check_deploy_looks_at_the_replica(product: Product, postgres: servers.Postgres) -> None:
     """A server that is no replica is a mistake."""
     checked = product.manage("check_deploy").stdout
@@ -136,15 +151,23 @@ def test_check_deploy_looks_at_the_replica(product: Product, postgres: servers.P
     assert "error   DATABASE_REPLICA_URL: is no replica" in checked
 
 
-def test_a_replica_that_fails_during_a_read(
-    postgres: servers.Postgres, monkeypatch: pytest.MonkeyPatch, log_lines: list[EventDict], django_db_blocker: Any
-) -> None:
-    """The primary is read instead, and the replica left out for a while; a slow statement is not repeated."""
-    url = postgres.database()
-    configured = connections.configure_settings({"default": {}, ALIAS: database_from_url(url)})
+@pytest.fixture
+def read_from(
+    postgres: servers.Postgres, monkeypatch: pytest.MonkeyPatch, django_db_blocker: Any
+) -> Iterator[ReadReplica]:
+    """A replica for this thread, which counts as up to date."""
+    configured = connections.configure_settings({"default": {}, ALIAS: replica_from_url(postgres.database())})
     monkeypatch.setitem(connections.settings, ALIAS, configured[ALIAS])
     monkeypatch.setattr("runtime.read_replica._has_caught_up", lambda: True)
-    replica, read_at = ReadReplica(), []
+    with django_db_blocker.unblock():
+        yield ReadReplica()
+        connections[ALIAS].close()
+    del connections[ALIAS]
+
+
+def test_a_replica_that_fails_during_a_read(read_from: ReadReplica, log_lines: list[EventDict]) -> None:
+    """The primary is read instead, and the replica left out for a while; a slow statement is not repeated."""
+    read_at = []
 
     def read() -> str:
         alias = Router().db_for_read(None)
@@ -159,11 +182,28 @@ def test_a_replica_that_fails_during_a_read(
         with connections[alias].cursor() as cursor:
             cursor.execute("SELECT pg_sleep(30)")
 
-    with django_db_blocker.unblock():
-        with pytest.raises(OperationalError):
-            replica.read(read_slowly, 0.1)
-        assert [replica.read(read, 5) for _time in range(2)] == ["default", "default"]
-        connections[ALIAS].close()
+    with pytest.raises(OperationalError):
+        read_from.read(read_slowly, 0.1)
+    assert [read_from.read(read, 5) for _time in range(2)] == ["default", "default"]
     assert read_at == [ALIAS, ALIAS, "default", "default"]
     assert [line["event"] for line in log_lines] == ["replica of the database is left out, the primary takes its reads"]
-    del connections[ALIAS]
+
+
+@pytest.mark.parametrize("pooler", ["", "transaction"])
+def test_a_replica_that_hangs_during_a_read(read_from: ReadReplica, pooler: str) -> None:
+    """The read ends after its time and a second more, and the primary is read instead."""
+    connections[ALIAS].settings_dict["DISABLE_SERVER_SIDE_CURSORS"] = bool(pooler)
+    frozen: list[int] = []
+
+    def read() -> str:
+        alias = Router().db_for_read(None)
+        if alias == ALIAS:
+            with connections[ALIAS].cursor() as cursor:
+                cursor.execute("SELECT pg_backend_pid()")
+                frozen.extend(cursor.fetchone())
+                os.kill(frozen[0], signal.SIGSTOP)
+                cursor.execute("SELECT 1")
+        return alias
+
+    assert read_from.read(read, 0.1) == "default"
+    os.kill(frozen[0], signal.SIGCONT)
