@@ -11,6 +11,7 @@ import redis
 from redis.exceptions import RedisError
 
 from tests import servers
+from tests.gate import Gate
 
 # Milliseconds after which a server that does not reply counts as failed.
 FAILED_MS = 1_000
@@ -35,23 +36,33 @@ def until(holds: Callable[[], Any]) -> None:
 class ClusterNode(servers.Redis):
     """One node; its data is lost with it, its identity is kept."""
 
+    # What clients reach it through.
+    gate: Gate | None = None
+
+    @property
+    def clients_port(self) -> int:
+        return self.gate.port if self.gate else self.port
+
     def options(self) -> list[str]:
         # The bus has a port of its own, because the default one (10,000 above) may not exist.
         self._bus_port = getattr(self, "_bus_port", None) or servers.free_port()
         cluster = ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"]
+        cluster += ["--cluster-announce-port", str(self.clients_port)]
         cluster += ["--cluster-node-timeout", str(FAILED_MS), "--cluster-port", str(self._bus_port)]
         return [*super().options(), *cluster, "--cluster-replica-validity-factor", "0"]
 
 
 class RedisCluster:
-    """Three primaries, each with `replicas` replicas."""
+    """Three primaries, each with `replicas` replicas. With gates, clients (not nodes) reach all of them through one."""
 
     install: ClassVar[str] = "apt-get install redis-server redis-tools"
 
-    def __init__(self, replicas: int = 0) -> None:
-        self._replicas = replicas
+    def __init__(self, replicas: int = 0, *, gates: bool = False) -> None:
+        self.replicas = replicas
         self.nodes = [ClusterNode() for _node in range(3 * (1 + replicas))]
-        self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:3])
+        for node in self.nodes if gates else []:
+            node.gate = Gate(node.port)
+        self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{node.clients_port}" for node in self.nodes[:3])
 
     @classmethod
     def missing(cls) -> bool:
@@ -65,19 +76,25 @@ class RedisCluster:
         """Return the node that has a key."""
         with self.client() as client:
             port = client.get_node_from_key(key).port
-        return next(node for node in self.nodes if node.port == port)
+        return next(node for node in self.nodes if node.clients_port == port)
 
     def __enter__(self) -> Self:
         for node in self.nodes:
             node.start()
-        addresses = [f"127.0.0.1:{node.port}" for node in self.nodes]
-        options = ["--cluster-replicas", str(self._replicas), "--cluster-yes"]
+            if node.gate:
+                node.gate.__enter__()
+        addresses = [f"127.0.0.1:{node.clients_port}" for node in self.nodes]
+        options = ["--cluster-replicas", str(self.replicas), "--cluster-yes"]
         command = [_cli(), "--cluster", "create", *addresses, *options]
         made = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
         if made.returncode:
             raise RuntimeError(f"no cluster:\n{made.stdout}{made.stderr}")
-        until(lambda: all(self.is_sound(node) for node in self.nodes))
+        self.wait_until_sound()
         return self
+
+    def wait_until_sound(self) -> None:
+        """Return when all nodes know each other and serve all slots."""
+        until(lambda: all(self.is_sound(node) for node in self.nodes))
 
     def is_sound(self, node: ClusterNode) -> bool:
         """Return whether a node knows all others, and that they serve all slots."""
@@ -86,12 +103,14 @@ class RedisCluster:
             rows = client.execute_command("CLUSTER NODES").values()
         replicas = [row for row in rows if "slave" in row["flags"]]
         sound = state["cluster_state"] == "ok" and not any("fail" in row["flags"] for row in rows)
-        return sound and len(rows) == len(self.nodes) and len(replicas) == 3 * self._replicas
+        return sound and len(rows) == len(self.nodes) and len(replicas) == 3 * self.replicas
 
     def __exit__(self, *error: object) -> None:
         for node in self.nodes:
             node.kill()
             node.__exit__(*error)
+            if node.gate:
+                node.gate.__exit__(*error)
 
 
 class Replica(servers.Redis):
