@@ -1,22 +1,24 @@
 """The database away, frozen, or holding something impossible: nothing half charged, nothing waits for ever."""
 
-import os
+import base64
+import random
 import resource
-import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from accounts.models import User
 from chat.models import Generation
-from tests import offers, servers
+from tests import books, offers, servers
+from tests.conftest import _missing
 from tests.product import Product, connected, text_of
 from tests.readers import wait_until
+from tests.small_disk import OnSmallDisk
 from tests.upstreams import FakeOpenAI
 
 
@@ -25,7 +27,7 @@ class OnPostgres:
     """A product on a PostgreSQL of its own, which may go away. It drains for a second."""
 
     product: Product
-    database: servers.Postgres
+    database: OnSmallDisk
 
     def serve(self) -> Product:
         """Serve again where a test has ended the process."""
@@ -41,7 +43,7 @@ def breakable(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[OnPostgres]:
     variables, folder = {**connected(upstream), "DRAIN_SECONDS": "1"}, tmp_path_factory.mktemp("breakable")
-    with servers.Postgres() as own, Product(folder, own.migrated_database(), **variables) as product:
+    with OnSmallDisk() as own, Product(folder, own.migrated_database(), **variables) as product:
         yield OnPostgres(product, own)
 
 
@@ -68,26 +70,13 @@ def test_a_database_that_comes_back_costs_nothing(breakable: OnPostgres) -> None
     assert api_user.quota()["used_today"] == 1
 
 
-@contextmanager
-def frozen(database: servers.Postgres) -> Iterator[None]:
-    """Let all processes of the database stand still."""
-    pids = [database.pid, *map(int, Path(f"/proc/{database.pid}/task/{database.pid}/children").read_text().split())]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-
-
 def test_a_database_that_freezes_costs_nothing(breakable: OnPostgres) -> None:
     """A completion goes on while the database is frozen, and is stored and charged once when it wakes."""
     product = breakable.serve()
     api_user, watching = product.register("dora"), product.client()
     with api_user.asking("Hello", "paced") as stream:
         seen = [next(stream) for _ in range(10)]
-        with frozen(breakable.database):
+        with breakable.database.frozen():
             wait_until(lambda: watching.get("/readyz").status_code == 503)
             seen += [next(stream) for _ in range(20)]
             assert {event.name for event in seen[1:]} == {"message"}
@@ -99,11 +88,46 @@ def test_a_database_that_freezes_costs_nothing(breakable: OnPostgres) -> None:
     wait_until(lambda: watching.get("/readyz").status_code == 200)
 
 
+def test_a_full_disk_of_the_database(breakable: OnPostgres) -> None:
+    """Completions go on, what can be stored is charged once and all else not at all; with room it heals by itself."""
+    if breakable.database.no_disk:
+        _missing(f"No small disk can be mounted here: {breakable.database.no_disk}")
+    product = breakable.serve()
+    api_user, watching = product.register("erin"), product.client()
+
+    def ask() -> httpx.Response:
+        """Send a prompt that takes a new page of a table, because it cannot be compressed."""
+        prompt = {"model": "plain", "prompt": base64.b64encode(random.randbytes(9_000)).decode()}
+        return api_user.client.post("/api/chat/", json=prompt)
+
+    with api_user.asking("Hello", "paced") as stream:
+        seen = [next(stream) for _ in range(10)]
+        with breakable.database.full():
+            answers = [ask() for _prompt in range(5)]
+            assert watching.get("/healthz").status_code == 200
+            assert len(api_user.client.get("/api/conversations/").json()["results"]) == 1
+            while not text_of(seen).endswith("99 "):  # all that comes of it
+                seen.append(next(stream))
+                assert seen[-1].name == "message"
+        seen += list(stream)
+    assert [answer.status_code for answer in answers] == [503] * 5
+    assert {answer.json()["error"]["code"] for answer in answers} == {"service_unavailable"}
+    assert all("Retry-After" in answer.headers for answer in answers)
+    assert seen[-1].name == "done"
+    row = api_user.generation(seen[0].data["generation"])
+    assert (row["status"], row["charge"]["amount"], row["content"]) == ("completed", 1, text_of(seen))
+    assert ask().status_code == 202
+    wait_until(lambda: books.still_running(product.database_url) == 0)
+    assert books.wrong_charges(product.database_url) == []
+    assert api_user.quota()["used_today"] == 2
+    wait_until(lambda: watching.get("/readyz").status_code == 200)
+
+
 def test_ended_while_the_database_is_frozen(breakable: OnPostgres) -> None:
     """While the database is frozen, readiness says so within seconds, and the process can still be ended."""
     product = breakable.serve()
     product.register("bob")
-    with frozen(breakable.database):
+    with breakable.database.frozen():
         started = time.monotonic()
         assert product.client().get("/readyz").status_code == 503
         assert time.monotonic() - started < 8
