@@ -67,7 +67,7 @@ def database_from_url(url: str, variable: str = "DATABASE_URL") -> dict[str, Any
 
 
 def replica_from_url(url: str) -> dict[str, Any]:
-    """Return the same for a replica, whose replies are not awaited for long; else raise ValueError."""
+    """Return the same for a replica, whose replies are awaited for some seconds."""
     return {**database_from_url(url, "DATABASE_REPLICA_URL"), "ENGINE": "runtime.bounded_postgresql"}
 
 
