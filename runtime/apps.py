@@ -18,7 +18,7 @@ class RuntimeConfig(AppConfig):
     def ready(self) -> None:
         # Models may only be imported once all apps are loaded, and `process` has one.
         from runtime import metrics  # noqa: PLC0415
-        from runtime.executor import DatabaseExecutor  # noqa: PLC0415
+        from runtime.executor import DatabaseExecutor, keep_connections_by_thread  # noqa: PLC0415
         from runtime.process import ServingProcess  # noqa: PLC0415
         from runtime.pubsub import Broker  # noqa: PLC0415
         from runtime.read_replica import ReadReplica  # noqa: PLC0415
@@ -27,6 +27,7 @@ class RuntimeConfig(AppConfig):
         from runtime.writer import Writer  # noqa: PLC0415
 
         logs.configure("DEBUG" if settings.DEBUG else "INFO")
+        keep_connections_by_thread()
         self.database = DatabaseExecutor()
         self.writer = Writer(self.database)
         self.process = ServingProcess(self.database)

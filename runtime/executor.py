@@ -26,6 +26,15 @@ R = TypeVar("R")
 CLOSE_SECONDS = 3.0
 
 
+def keep_connections_by_thread() -> None:
+    """Let Django find a thread's connections by `threading.local`.
+
+    Its own place for them asks at each of the many look-ups whether an event loop runs, and has other connections
+    there. None is used there: Django refuses that.
+    """
+    connections._connections = threading.local()  # type: ignore[attr-defined]
+
+
 def database_thread_count() -> int:
     """Return how many threads may use the database through one executor."""
     return 1 if connection.vendor == "sqlite" else 8

@@ -66,6 +66,9 @@ class Statements(CursorWrapper):
     def rowcount(self) -> int:
         return int(self.cursor.rowcount)
 
+    def __exit__(self, *_error: object) -> None:
+        self.cursor.close()
+
 
 class Operations(operations.DatabaseOperations):
     def adapt_datetimefield_value(self, value: datetime | None) -> str | None:
@@ -82,6 +85,36 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _is_debug(self) -> bool:
         # Read once, because it is asked at each statement.
         return bool(settings.DEBUG)
+
+    def get_autocommit(self) -> bool:
+        return bool(super().get_autocommit() if self.connection is None else self.autocommit)
+
+    def set_autocommit(self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False) -> None:
+        """Begin a transaction or note its end; once a connection is open, this is quick.
+
+        Transactions are begun by a statement of ours, so the driver stays in autocommit mode.
+        """
+        begins = not autocommit and force_begin_transaction_with_broken_autocommit
+        is_open = self.connection is not None and self.connection.isolation_level is None
+        if self.in_atomic_block or not is_open or not (autocommit or begins):
+            super().set_autocommit(autocommit, force_begin_transaction_with_broken_autocommit)
+            return
+        if begins:
+            self._start_transaction_under_autocommit()  # type: ignore[attr-defined]
+        self.autocommit = autocommit
+        if autocommit and self.run_commit_hooks_on_set_autocommit_on:
+            self.run_and_clear_commit_hooks()
+            self.run_commit_hooks_on_set_autocommit_on = False
+
+    def _commit(self) -> None:
+        if self.connection is None or self.force_debug_cursor or self._is_debug:
+            super()._commit()  # type: ignore[misc]
+            return
+        try:
+            self.connection.commit()
+        except sqlite3.Error:
+            with self.wrap_database_errors:
+                raise
 
     def create_cursor(self, name: str | None = None) -> Any:
         return self.connection.cursor(factory=Cursor)

@@ -1,0 +1,99 @@
+"""Our engine for SQLite does what Django's does, with less work for each transaction."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import IntegrityError, connection, connections, transaction
+from django.db.models.functions import Now
+
+from accounts.models import ApiToken
+from runtime.models import Process
+from tests import servers
+
+NO_USER = 2**40
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture
+def database(tmp_path: Any, django_db_blocker: Any) -> Iterator[None]:
+    """A new database, connected to this thread."""
+    with django_db_blocker.unblock(), servers.connected(servers.migrated_sqlite(tmp_path)):
+        yield
+
+
+def store(name: str) -> None:
+    Process.objects.create(id=name, pid=1, beat_at=Now())
+
+
+def names() -> set[str]:
+    return set(Process.objects.values_list("id", flat=True))
+
+
+@pytest.mark.usefixtures("database")
+def test_transactions_end_as_they_should() -> None:
+    """One that fails stores nothing, and its callbacks do not run; those of others run once, after the commit."""
+    called: list[tuple[str, bool]] = []
+
+    @transaction.atomic
+    def refused(name: str) -> None:
+        store(name)
+        transaction.on_commit(lambda: called.append((name, connection.in_atomic_block)))
+        raise PermissionError
+
+    with pytest.raises(PermissionError):
+        refused("failed")
+    with transaction.atomic():
+        store("stored")
+        transaction.on_commit(lambda: called.append(("stored", connection.in_atomic_block)))
+        with pytest.raises(PermissionError):
+            refused("within")
+    with transaction.atomic():
+        store("another")
+    assert names() == {"stored", "another"}
+    assert called == [("stored", False)]
+    assert connection.get_autocommit()
+
+
+@pytest.mark.usefixtures("database")
+def test_a_commit_that_fails_raises_djangos_error() -> None:
+    """The transaction is rolled back, and the next one works."""
+
+    @transaction.atomic
+    def lost() -> None:
+        store("lost")
+        ApiToken.objects.create(user_id=NO_USER, name="t", digest="t")  # found by the commit only
+
+    with pytest.raises(IntegrityError):
+        lost()
+    with transaction.atomic():
+        store("stored")
+    assert names() == {"stored"}
+
+
+@pytest.mark.usefixtures("database")
+def test_transactions_without_autocommit() -> None:
+    """A caller that turns autocommit off ends the transaction alone, as with Django's engine."""
+    connection.set_autocommit(False)
+    store("undone")
+    connection.rollback()
+    store("stored")
+    with transaction.atomic():
+        store("within")
+    connection.commit()
+    connection.set_autocommit(True)
+    store("at once")
+    connection.close()
+    assert names() == {"stored", "within", "at once"}
+
+
+async def test_each_thread_has_a_connection_of_its_own() -> None:
+    """Nobody shares one, and the event loop's thread cannot use one while the loop runs."""
+    with ThreadPoolExecutor(1) as threads:
+        other = threads.submit(lambda: connections["default"]).result()
+        assert threads.submit(lambda: connections["default"]).result() is other
+    assert connections["default"] is not other
+    with pytest.raises(SynchronousOnlyOperation):
+        store("refused")
