@@ -6,11 +6,15 @@ import os
 import secrets
 import shutil
 import socket
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
+from zoneinfo import ZoneInfo
 
 import pytest
+from django.conf import settings
 from django.core.signals import setting_changed
 from django.db import connection
 from django.dispatch import receiver
@@ -45,6 +49,9 @@ DATABASE = {"db", "transactional_db", "django_db_blocker"}
 BROWSER, RECIPES = "tests/browser/", "tests/test_recipes.py"
 # What takes longest, in the order of a parallel run.
 LONGEST = (BROWSER, RECIPES, "tests/test_frontend.py", "tests/chat/test_error_tables.py", "tests/firefox/")
+
+# Seconds before a midnight in which no test begins, more than almost all tests take.
+LAST_SECONDS_OF_A_DAY = 60
 
 # No deadline, because the duration of an example depends on the database.
 hypothesis.register_profile("rivulet", deadline=None)
@@ -236,6 +243,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.path,
             )
         )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Let no test begin just before a midnight: it would see the figures of two days."""
+    if (left := seconds_left(datetime.now(UTC))) < LAST_SECONDS_OF_A_DAY:
+        time.sleep(left)
+
+
+def seconds_left(now: datetime) -> float:
+    """Return the seconds until the next midnight in UTC or in TIME_ZONE."""
+    zones = (UTC, ZoneInfo(settings.TIME_ZONE))
+    days = [datetime.combine(now.astimezone(zone) + timedelta(days=1), datetime.min.time(), zone) for zone in zones]
+    return min((day - now).total_seconds() for day in days)
 
 
 def pytest_collection_finish() -> None:

@@ -1,10 +1,12 @@
 """The fixtures: no connection to other machines, real servers, and hints for missing ones."""
 
 import asyncio
+import fcntl
 import os
 import shutil
 import socket
 import subprocess
+from datetime import datetime
 
 import psycopg
 import pytest
@@ -37,6 +39,14 @@ def ping(url):
         return connection.recv(100)
 
 
+def can_claim(port):
+    try:
+        fcntl.lockf(servers._claims()[0], fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
 def run_script(**variables):
     command = ["/bin/sh", str(servers.ROOT / "tests" / "servers.sh")]
     return subprocess.run(command, env={"PATH": os.environ["PATH"], **variables}, capture_output=True, text=True)
@@ -64,6 +74,16 @@ def test_loopback_is_allowed():
         socket.create_connection(server.getsockname()).close()
 
 
+@pytest.mark.parametrize(
+    ("now", "left"),
+    [("2026-11-30T15:59:30", 30), ("2026-11-30T16:00:00", 8 * 3600), ("2026-12-31T23:59:50", 10)],
+    ids=["in Shanghai", "of a new day there", "of a year"],
+)
+def test_seconds_until_a_midnight(now, left):
+    """The next midnight is that in UTC or that of the quotas, whichever comes first."""
+    assert conftest.seconds_left(datetime.fromisoformat(f"{now}+00:00")) == left
+
+
 def test_missing_server_is_skipped_here_and_fails_in_ci(monkeypatch):
     """Without a server its tests are skipped with a hint for installing it; in CI they fail."""
     monkeypatch.delenv("CI", raising=False)
@@ -81,6 +101,15 @@ def test_processes_return_their_results(tmp_path):
     assert servers.in_processes(double, [[2], [21]], variables) == [4, 42]
     with pytest.raises(AssertionError, match="ZeroDivisionError"):
         servers.in_processes(divide, [[0]], variables)
+
+
+@pytest.mark.server
+def test_ports_are_given_once(tmp_path):
+    """A port that one test process got is not given to another one."""
+    variables = servers.environment(f"sqlite:///{tmp_path}/none.sqlite3", tmp_path)
+    ports = {servers.free_port() for _ in range(3)}
+    assert len(ports) == 3
+    assert servers.in_processes(can_claim, [[port] for port in ports], variables) == [False] * 3
 
 
 def test_redis_restarts_at_the_same_address(redis_server):

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -140,8 +141,9 @@ def test_a_deletion_at_the_end_fails_nothing(postgres: servers.Postgres, django_
         with servers.connected(url), transaction.atomic(), connection.cursor() as cursor:
             Attachment.objects.filter(pk=row.pk).delete()
             deleted.set()
-            waiting = 0
+            waiting, deadline = 0, time.monotonic() + 60
             while not waiting:  # until the link waits for this transaction
+                assert time.monotonic() < deadline
                 cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
                 (waiting,) = cursor.fetchone()
 
@@ -151,10 +153,10 @@ def test_a_deletion_at_the_end_fails_nothing(postgres: servers.Postgres, django_
         image = Decoded(kind="image", media_type="image/png", content=b"x")
         row = store.save(conversation.user_id, "image-1.png", image)
         deletion = threads.submit(delete)
-        assert deleted.wait(30)
+        assert deleted.wait(60)
         with transaction.atomic():
             assert store.link(message.pk, [row.pk]) == 0
-        deletion.result(30)
+        deletion.result(90)
         with transaction.atomic(), pytest.raises(NotFound):  # a prompt is refused instead
             prompts.link(message.pk, [row])
         assert not store.of_message(message.pk)

@@ -206,7 +206,7 @@ def test_a_wrong_host_in_the_log(small: Product) -> None:
     """The log line of a request with a wrong Host names the setting; other lines do not."""
     small.client().get("/v1/models", headers={"Host": "evil.example"})
     small.client().get("/", headers={"Host": "evil.example"})
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while len(lines := re.findall(r"^.*ALLOWED_HOSTS.*$", small.output, re.MULTILINE)) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)

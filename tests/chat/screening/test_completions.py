@@ -146,7 +146,7 @@ def test_allowed_phrases(newcomer: ApiUser, speaker: Speaker, listed: Lister, al
 
 def test_a_new_word_applies_to_running_completions(newcomer: ApiUser, speaker: Speaker, listed: Lister) -> None:
     """A new word applies to running completions at once, even if the list was empty."""
-    speaker.say(*["latecomer, "] * 200, pause=0.02)
+    speaker.say(*["latecomer, "] * 2_000, pause=0.02)
     with newcomer.asking("Go", "plain") as stream:
         arrived = [next(stream), next(stream)]
         listed("latecomer", "mask")

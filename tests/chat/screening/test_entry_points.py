@@ -1,7 +1,6 @@
 """Sensitive words at other entry points: text tools, the classic route, exports, imports, search, pages, repeats."""
 
 import json
-import time
 
 from tests.chat.screening.conftest import Hits, Lister, Speaker
 from tests.chat.test_classic import dispatched, listen
@@ -48,7 +47,7 @@ def test_held_back_text_appears_nowhere(newcomer: ApiUser, speaker: Speaker, lis
     with newcomer.asking("Which characters?", "plain") as stream:
         events = [next(stream), next(stream)]
         generation = events[0].data["generation"]
-        time.sleep(1.5)  # drafts are stored each second
+        newcomer.product.wait_for_draft(generation, "Seen. ")
         browser = newcomer.product.browser(newcomer.name)
         texts = [
             newcomer.client.get(f"/api/generations/{generation}/").text,
