@@ -41,6 +41,7 @@ class RuntimeConfig(AppConfig):
         self.metrics.gauge(metrics.PROCESSES, lambda: 1)
         self.metrics.gauge(metrics.REDIS_AWAY, lambda: self.redis.away)
         self.metrics.gauge(metrics.DATABASE_AWAY, lambda: self.process.lacks_heartbeat)
+        self.metrics.gauge(metrics.TASKS, self.process.count_tasks)
         self.metrics.gauge(metrics.EXECUTOR_WAITING.labels("database"), self.database.waiting)
         self.metrics.gauge(metrics.EXECUTOR_WAITING.labels("writes"), self.writer.waiting)
         if settings.WORKERS > 1:

@@ -38,6 +38,7 @@ DATABASE_AWAY = Gauge(
 EXECUTOR_WAITING = Gauge(
     "rivulet_executor_waiting", "Calls that wait for a thread", ["executor"], multiprocess_mode="livesum"
 )
+TASKS = Gauge("rivulet_tasks", "Tasks of the event loops", multiprocess_mode="livesum")
 SPANS_LOST = Counter("rivulet_spans_lost", "Spans of traces that no collector took")
 
 

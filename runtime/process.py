@@ -72,6 +72,10 @@ class ServingProcess:
         """Whether no heartbeat was stored for half a lease, as when the database is away."""
         return time.monotonic() - self.beat_at > settings.PROCESS_LEASE_SECONDS / 2
 
+    def count_tasks(self) -> int:
+        """Return how many tasks the event loop has that have not ended."""
+        return len(asyncio.all_tasks(self.loop)) if self.loop else 0
+
     def alive(self) -> set[str]:
         """Return the ids of the processes that may be alive.
 

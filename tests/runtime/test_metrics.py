@@ -61,6 +61,7 @@ def test_a_used_product_reports_all_figures(product: Product, user: ApiUser) -> 
     assert sum(found[f'rivulet_keys{{state="{state}",upstream="openai"}}'] for state in ("ok", "suspect")) == 1
     assert found['rivulet_circuits{state="ok",upstream="openai"}'] >= 10
     assert found["rivulet_processes{}"] == 1
+    assert found["rivulet_tasks{}"] > 1  # a timer, and that of the request
     assert found["rivulet_database_away{}"] == found["rivulet_redis_away{}"] == 0
     executors = ("attachments", "database", "logins", "searches", "views", "writes")
     assert all(f'rivulet_executor_waiting{{executor="{name}"}}' in found for name in executors)
