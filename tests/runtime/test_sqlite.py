@@ -1,7 +1,11 @@
 """Our engine for SQLite does what Django's does, with less work for each transaction."""
 
+import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +14,7 @@ from django.db import IntegrityError, connection, connections, transaction
 from django.db.models.functions import Now
 
 from accounts.models import ApiToken
+from runtime import serve
 from runtime.models import Process
 from tests import servers
 
@@ -97,3 +102,34 @@ async def test_each_thread_has_a_connection_of_its_own() -> None:
     assert connections["default"] is not other
     with pytest.raises(SynchronousOnlyOperation):
         store("refused")
+
+
+# Prints the page faults of a statement that makes a temporary table, in a process with this limit for blocks.
+FAULTS = """
+import ctypes, resource, sqlite3, sys
+ctypes.CDLL(None).mallopt(*map(int, sys.argv[1:3]))
+database = sqlite3.connect(sys.argv[3], isolation_level=None)
+database.execute("PRAGMA journal_mode=WAL")
+database.execute("CREATE TABLE kept (id INTEGER PRIMARY KEY, name TEXT)")
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _turn in range(100):
+        cursor = database.execute("INSERT INTO kept (name) SELECT name FROM kept WHERE id = 1 RETURNING id")
+        cursor.fetchall()
+        cursor.close()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 100
+database.execute("INSERT INTO kept (name) VALUES ('first')")
+print(min(faults() for _round in range(3)))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such limit")
+def test_statements_with_temporary_tables_need_no_new_pages(tmp_path: Path) -> None:
+    """glibc keeps what SQLite takes for them, because new pages cost more than the statement itself."""
+
+    def faults(limit: int) -> float:
+        command = [sys.executable, "-c", FAULTS, str(serve.MMAP_THRESHOLD), str(limit), tmp_path / f"{limit}.sqlite3"]
+        return float(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
+
+    assert faults(serve.MMAP_THRESHOLD_BYTES) < 2
+    assert faults(16 * 1024) > 10
