@@ -85,11 +85,12 @@ class Parameters(BaseModel):
         return self.parameters() | self.extras()
 
     def parameters(self) -> dict[str, Any]:
-        return self.model_dump(include={"temperature", "max_tokens"}, exclude_none=True)
+        given = {"temperature": self.temperature, "max_tokens": self.max_tokens}
+        return {name: value for name, value in given.items() if value is not None}
 
     def extras(self) -> dict[str, Any]:
         """Return those that only some upstreams know, and get unchanged."""
-        return self.model_dump(include={"reasoning_effort"}, exclude_none=True)
+        return {} if self.reasoning_effort is None else {"reasoning_effort": self.reasoning_effort}
 
 
 class ChatBody(Parameters):

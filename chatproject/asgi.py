@@ -280,6 +280,9 @@ class Application:
         # Of all responses to event streams' routes, encoded once.
         self._stream_headers = response_headers.constant()
         self._stream_routes = URLResolver(RegexPattern(r"^/"), stream_urlpatterns)
+        # Matches of the routes without parameters, by path: most requests come there.
+        paths = (f"/{route.pattern}" for route in stream_urlpatterns if not route.pattern.converters)
+        self._matches = {path: self._stream_routes.resolve(path) for path in paths}
         self._tracing = runtime().tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -326,7 +329,7 @@ class Application:
 
     def _handler(self, scope: Scope) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
         try:
-            match = scope[_MATCH] = self._stream_routes.resolve(scope["path"])
+            match = scope[_MATCH] = self._matches.get(scope["path"]) or self._stream_routes.resolve(scope["path"])
         except Resolver404:
             return self._pages
         return self._streams if self._tracing is None else self._tracing.traced(match.route, self._streams)

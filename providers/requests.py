@@ -14,6 +14,8 @@ def able(model: ModelConfig, wanted: Collection[str]) -> ModelConfig:
 
     Raises Unsupported when no route does.
     """
+    if not wanted:
+        return model
     routes = tuple(route for route in model.routes if model.taken_by(route).issuperset(wanted))
     if model.routes and not routes:
         taken_by_all = frozenset.intersection(*map(model.taken_by, model.routes))

@@ -77,7 +77,7 @@ def insert(row: M) -> M:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         if generated is not None:
-            setattr(row, generated, cursor.fetchone()[0])
+            setattr(row, generated, cursor.lastrowid if connection.vendor == "sqlite" else cursor.fetchone()[0])
     row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
     return row
 
@@ -149,7 +149,9 @@ def _insert_statement(model: type[Model], vendor: str) -> Insertion:
     statement = f'INSERT INTO "{model._meta.db_table}" ({columns}) VALUES ({places})'  # noqa: S608 - our own names
     filled = [(position, fill) for position, field in enumerate(fields) if (fill := _fill(field))]
     prepared = [(position, prepare) for position, field in enumerate(fields) if (prepare := _prepare(field))]
-    names, returning = [field.attname for field in fields], f' RETURNING "{own.column}"' if own else ""
+    # SQLite knows the id without RETURNING, for which it makes a temporary table.
+    returning = f' RETURNING "{own.column}"' if own and vendor != "sqlite" else ""
+    names = [field.attname for field in fields]
     return names, filled, prepared, own and own.attname, statement + returning
 
 

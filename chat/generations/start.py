@@ -318,7 +318,7 @@ def _place(request: GenerationRequest) -> tuple[Conversation | None, int | None]
 
 def _with_attachments(request: GenerationRequest, target: Target) -> Target:
     """Add the attachments of the request and of earlier turns, which the model must take."""
-    if not request.kept:
+    if not request.kept or not (request.attachments or target.conversation):
         return target
     attached = prompts.find(
         request.user_id, request.attachments, target.conversation.pk if target.conversation else None

@@ -103,13 +103,14 @@ class CompletionBody(BaseModel):
 
     def extras(self) -> dict[str, Any]:
         """Return the fields that the upstream gets unchanged, without empty lists."""
-        given = self.model_dump(include=set(PASSED_ON))
+        asked = self.model_fields_set.intersection(PASSED_ON)
+        given = self.model_dump(include=asked) if asked else {}
         if self.functions:
             given |= {
                 "tools": legacy.tools_of(self.functions),
                 "tool_choice": legacy.tool_choice_of(self.function_call),
             }
-        return {name: given[name] for name in PASSED_ON if given[name] not in (None, [], {})}
+        return {name: given[name] for name in PASSED_ON if given.get(name) not in (None, [], {})}
 
 
 def parse(request: HttpRequest) -> tuple[CompletionBody, tuple[PromptMessage, ...]]:
