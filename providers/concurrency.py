@@ -39,7 +39,7 @@ redis.call('EXPIRE', KEYS[1], tonumber(ARGV[2]) * 2)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slot:
-    """One attempt's place among those of its key; `shared` where Redis counts it too."""
+    """One attempt's place among those of its key; `shared` where Redis counts it too, by its `token`."""
 
     key_id: int
     token: str
@@ -62,7 +62,8 @@ class ConcurrencyLimits:
             return None
         # Counted before Redis is asked, so that attempts that ask at the same time count each other.
         self.in_use[key_id] += 1
-        slot = Slot(key_id, secrets.token_hex(8), shared=limit is not None and bool(self._redis.url))
+        shared = limit is not None and bool(self._redis.url)
+        slot = Slot(key_id, secrets.token_hex(8) if shared else "", shared)
         self._slots.add(slot)
         granted: object = 0
         try:

@@ -388,6 +388,8 @@ def _backoff(attempt: int) -> float:
 
 def _in_order(routes: Collection[RouteConfig]) -> list[RouteConfig]:
     """Return routes by priority; routes of equal priority by chance, weighted."""
+    if len(routes) == 1:
+        return [*routes]
     left, ordered = list(routes), []
     while left:
         first = min(route.priority for route in left)

@@ -26,7 +26,7 @@ LOST_LINES = Counter("rivulet_log_lines_lost", "Log lines that were dropped beca
 # Lines that wait in memory while the log is not read; further lines are dropped and counted.
 MAX_QUEUED_LINES = 10_000
 # Seconds to collect lines before they are written together.
-BATCH_SECONDS = 0.005
+BATCH_SECONDS = 0.02
 # Seconds that the end of the process waits for the remaining lines to be written.
 FLUSH_SECONDS = 1.0
 
@@ -163,7 +163,8 @@ class BackgroundHandler(logging.Handler):
             else:
                 self._dropped += 1
                 LOST_LINES.inc()
-        self._wake.set()
+        if not self._wake.is_set():
+            self._wake.set()
 
     def stop(self) -> None:
         """Return when all lines are written, or after FLUSH_SECONDS. Repeating is safe."""
@@ -172,11 +173,15 @@ class BackgroundHandler(logging.Handler):
         self._writer.join(FLUSH_SECONDS)
 
     def _write(self) -> None:
+        lines: list[str] = []
         while not (self._ending and not self._lines):
-            self._wake.wait()
+            # After lines come more, as a rule, and to wake this thread costs more than to make a line.
+            if not lines:
+                self._wake.wait()
             time.sleep(BATCH_SECONDS)
             self._wake.clear()
-            for block in _blocks(self._take_lines()):
+            lines = self._take_lines()
+            for block in _blocks(lines):
                 if not self._write_all(block):
                     return
 
