@@ -29,6 +29,21 @@ test("after a slow update comes a pause", async () => {
   assert.ok(pace.isDue(performance.now() + 1_000));
 });
 
+test("a text that has ended is hurried: shorter updates, without pauses", async () => {
+  const pace = new FramePace();
+  pace.measure(10_000, () => work(40));
+  await wait(1);
+  const usual = pace.endOf("a".repeat(100_000), 0);
+  assert.ok(!pace.isDue(performance.now()));
+  pace.hurried = true;
+  assert.ok(pace.isDue(performance.now()));
+  pace.measure(10_000, () => work(40));
+  assert.ok(!pace.isDue(performance.now()), "not painted yet");
+  await wait(1);
+  assert.ok(pace.isDue(performance.now()));
+  assert.ok(pace.endOf("a".repeat(100_000), 0) <= usual);
+});
+
 /** @param {[number, number][]} updates characters and milliseconds of each */
 function fittingAfter(...updates) {
   const cost = new UpdateCost();
@@ -41,11 +56,15 @@ test("an update adds what fits into its time, by the updates before it", () => {
   assert.equal(fittingAfter([1_000, 300]), 500);
   assert.equal(fittingAfter([1_000, 100], [2_000, 150]), 2_000);
   assert.equal(fittingAfter([100, 5_000]), 80);
-  assert.equal(fittingAfter([1_000, 1]), 20_000);
 });
 
 test("updates do not shrink for what one without characters takes too", () => {
-  assert.equal(fittingAfter([200, 320], [800, 380], [400, 340]), 1_500);
+  assert.equal(fittingAfter([400, 320], [1_600, 380], [800, 340]), 2_040);
+});
+
+test("an update is not much larger than those from which its duration is known", () => {
+  assert.equal(fittingAfter([2_000, 1]), 3_000);
+  assert.equal(fittingAfter([100, 101], [110, 101.1]), 1_000);
 });
 
 test("no update begins while a key is likely", () => {

@@ -16,10 +16,15 @@ const SLOW_PAUSE_MS = 350;
 const LONG_MS = 180;
 const LONG_TYPING_MS = 90;
 
+/** Milliseconds that an update may take when the text is hurried: no pause follows it, so it is shorter. */
+const HURRIED_MS = 110;
+
 /** Characters that an update may add: the first one, and any. */
 const FIRST_CHARS = 1_000;
 const LEAST_CHARS = 80;
-const MOST_CHARS = 20_000;
+
+/** So many times the characters of the largest recent update an update may add: the line leads no further. */
+const GROWTH = 1.5;
 
 /** Milliseconds after a key for which the user is taken to be typing. */
 const TYPING_MS = 400;
@@ -44,6 +49,8 @@ export class UpdateCost {
   #duration = 0;
   #squares = 0;
   #products = 0;
+  /** Characters of the largest recent update. */
+  #largest = 0;
 
   /**
    * @param {number} chars
@@ -55,6 +62,7 @@ export class UpdateCost {
     this.#duration = this.#duration * DECAY + duration;
     this.#squares = this.#squares * DECAY + chars * chars;
     this.#products = this.#products * DECAY + chars * duration;
+    this.#largest = Math.max(this.#largest * DECAY, chars);
   }
 
   /**
@@ -70,7 +78,8 @@ export class UpdateCost {
     const perChar = variance > 1 && covariance > 0 ? covariance / variance : duration / chars;
     const fixed = Math.max(duration - perChar * chars, 0);
     const fitting = Math.round(Math.max(milliseconds - fixed, fixed / 2) / perChar);
-    return Math.min(Math.max(fitting, LEAST_CHARS), MOST_CHARS);
+    const most = Math.round(Math.max(this.#largest * GROWTH, FIRST_CHARS));
+    return Math.min(Math.max(fitting, LEAST_CHARS), most);
   }
 }
 
@@ -82,6 +91,13 @@ export class FramePace {
   #framesSinceKey = Infinity;
   /** Since when an update waits for a frame after a key. @type {number | null} */
   #heldSince = null;
+  #isHurried = false;
+
+  /** @param {boolean} value whether updates follow each other without a pause, because the text has ended */
+  set hurried(value) {
+    this.#isHurried = value;
+    if (value && Number.isFinite(this.#notBefore)) this.#notBefore = 0;
+  }
 
   /**
    * Returns whether this frame may render; called in each frame while text waits.
@@ -103,7 +119,8 @@ export class FramePace {
    * @param {number} shown the characters that are shown
    */
   endOf(source, shown) {
-    const end = shown + this.#cost.fittingChars(isTyping(performance.now()) ? LONG_TYPING_MS : LONG_MS);
+    const most = this.#isHurried ? HURRIED_MS : LONG_MS;
+    const end = shown + this.#cost.fittingChars(isTyping(performance.now()) ? LONG_TYPING_MS : most);
     if (end >= source.length) return source.length;
     return /[\uD800-\uDBFF]/.test(source.charAt(end - 1)) ? end + 1 : end;
   }
@@ -122,10 +139,15 @@ export class FramePace {
       const end = performance.now();
       const duration = end - begin;
       if (chars) this.#cost.add(chars, duration);
-      const pause = duration > FRAME_MS ? PAUSE_FACTOR * duration : 0;
-      this.#notBefore = end + (duration > SLOW_MS ? Math.max(pause, SLOW_PAUSE_MS) : pause);
+      this.#notBefore = this.#isHurried ? 0 : end + pauseAfter(duration);
     });
   }
+}
+
+/** @param {number} duration milliseconds of an update */
+function pauseAfter(duration) {
+  const pause = duration > FRAME_MS ? PAUSE_FACTOR * duration : 0;
+  return duration > SLOW_MS ? Math.max(pause, SLOW_PAUSE_MS) : pause;
 }
 
 /** @param {number} now */

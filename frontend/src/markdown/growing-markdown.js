@@ -8,8 +8,11 @@ import { sanitizeMarkdown } from "./sanitizer.js";
 import { appendToSections, removeFromSections } from "./sections.js";
 /** @import { Block } from "./markdown.js" */
 
+/** Milliseconds after the end of a text in which the rest of it is shown at the usual pace; then it is hurried. */
+const PATIENT_MS = 2_000;
+
 /** Milliseconds for which the end of a text waits for what is not shown yet; then one frame shows all of it. */
-const MOST_REST_MS = 5_000;
+const MOST_REST_MS = 30_000;
 
 /** Numbers the texts of a page, so that the ids within them are unique. */
 const numbers = { last: 0 };
@@ -70,17 +73,20 @@ export class GrowingMarkdown {
 
   /**
    * Resolves in the frame after the one that shows the end of the text. A slow device may be behind by much, and needs
-   * several frames; a hidden window has none, and is not waited for, nor is more than some seconds of them.
+   * several frames; a hidden window has none, and is not waited for.
    * @returns {Promise<void>}
    */
   async showRest() {
     if (!this.#frame) return;
+    const hurrying = setTimeout(() => (this.#pace.hurried = true), PATIENT_MS);
     await new Promise((resolve) => {
       this.#onWhole = () => resolve(undefined);
       document.addEventListener("visibilitychange", this.#onWhole, { once: true });
       setTimeout(this.#onWhole, MOST_REST_MS);
       if (document.hidden) this.#onWhole();
     });
+    clearTimeout(hurrying);
+    this.#pace.hurried = false;
     this.#onWhole = null;
   }
 

@@ -4,6 +4,9 @@
 /** Blocks of one section. */
 const SECTION_BLOCKS = 12;
 
+/** Sections between the last one and one that the browser may skip: nearer ones it would only lay out once more. */
+const NEAR_SECTIONS = 4;
+
 /** @param {string} className */
 function createDiv(className) {
   const node = document.createElement("div");
@@ -19,7 +22,8 @@ function createDiv(className) {
 export function appendToSections(root, growing) {
   let section = root.lastElementChild;
   if (!section || section.childElementCount >= SECTION_BLOCKS) {
-    if (growing && section?.querySelector(".formula")) section.classList.add("formulas");
+    const far = growing ? root.children[root.childElementCount - 1 - NEAR_SECTIONS] : null;
+    if (far?.querySelector(".formula")) far.classList.add("formulas");
     section = createDiv("section");
     root.append(section);
   }
