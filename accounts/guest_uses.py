@@ -14,7 +14,7 @@ class GuestUseManager(models.Manager["GuestUse"]):
 
         One statement decides, so concurrent uses never go beyond the limit.
         """
-        key = salted_hmac(f"guest {kind}", name, algorithm="sha256").hexdigest()
+        key = _key(kind, name)
         with connection.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO accounts_guestuse (key, day, used) VALUES (%s, %s, 1) ON CONFLICT (key, day)"
@@ -22,6 +22,15 @@ class GuestUseManager(models.Manager["GuestUse"]):
                 [key, day, most],
             )
             return bool(cursor.rowcount > 0)
+
+    def most_used(self, places: list[tuple[str, str]], day: date) -> int:
+        """Return the most uses of any of these places; each is a kind and a name."""
+        keys = [_key(kind, name) for kind, name in places]
+        return self.filter(key__in=keys, day=day).aggregate(most=models.Max("used"))["most"] or 0
+
+
+def _key(kind: str, name: str) -> str:
+    return salted_hmac(f"guest {kind}", name, algorithm="sha256").hexdigest()
 
 
 class GuestUse(models.Model):

@@ -61,13 +61,26 @@ def address_of(request: HttpRequest, user: User) -> str:
     return get_ip(request) if user.is_guest else ""
 
 
+def allowance(request: HttpRequest, user: User) -> dict[str, int] | None:
+    """Return how many prompts a guest has a day and left; None for other users."""
+    if not user.is_guest:
+        return None
+    limit, places = settings.GUEST_DAILY_LIMIT, _places(user.pk, get_ip(request))
+    used = GuestUse.objects.most_used(places, day_of(timezone.now()))
+    return {"limit": limit, "left": max(limit - used, 0)}
+
+
+def _places(user_id: int, address: str) -> list[tuple[str, str]]:
+    return [("user", str(user_id)), ("address", address)]
+
+
 def count(user_id: int, address: str) -> None:
     """Count a prompt of a guest; raise GuestLimitReached beyond GUEST_DAILY_LIMIT.
 
     Call it within the transaction that starts a generation, so that a prompt that is refused does not count.
     """
     now, most = timezone.now(), settings.GUEST_DAILY_LIMIT
-    places = (("user", str(user_id)), ("address", address))
+    places = _places(user_id, address)
     if not most or not all(GuestUse.objects.take(kind, name, day_of(now), most) for kind, name in places):
         raise GuestLimitReached(retry_after=seconds_to_reset(now))
 

@@ -19,7 +19,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
-from accounts import terms
+from accounts import guests, terms
 from accounts.models import User
 from chat import representation, text_tools
 from chat.channels import push
@@ -71,7 +71,10 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
     own = own_hosts(request)
     through = _through(request)
     branch, versions = branches.shown(conversation, through) if conversation else ([], {})
-    for_the_script = _for_the_script(conversation, branch) | {"beside": branches.beside(branch, versions, through)}
+    for_the_script = _for_the_script(conversation, branch) | {
+        "beside": branches.beside(branch, versions, through),
+        "guest": guests.allowance(request, user),
+    }
     context = {
         # Links are not open to guests.
         "share_mode": "off" if user.is_guest else settings.SHARE_MODE,

@@ -1,7 +1,7 @@
 // What is left of the quota that the selected model counts against.
 import { call } from "./api.js";
 import { formatDate, formatNumber, plural, text } from "./translations.js";
-/** @import { ChargeSource, Quota } from "./types.js" */
+/** @import { ChargeSource, GuestAllowance, Id, Quota } from "./types.js" */
 
 const chargeTexts = { credit: "chargeCredit", daily: "chargeDaily", none: "chargeNone" };
 
@@ -17,9 +17,19 @@ export function describeQuota({ title, daily_limit: limit, used_today: used, cre
   return credits ? `${today} · ${plural("credits", credits)}` : today;
 }
 
-/** The user's quotas, and the line of the page that shows the selected one. */
+/**
+ * @param {number} left
+ * @param {number} limit
+ */
+const describeGuest = (left, limit) =>
+  text("quotaToday", { title: text("guest"), left: formatNumber(left), limit: formatNumber(limit) });
+
+/** The user's quotas, and the line of the page that shows the selected one, or what a guest has left if that is less. */
 export class Quotas {
   #node;
+  #guest;
+  /** The generations that this page has begun for the guest. @type {Set<Id>} */
+  #guestUses = new Set();
   /** @type {Map<string | undefined, Quota>} */
   #bySlug = new Map();
   /** @type {string | undefined} */
@@ -28,9 +38,11 @@ export class Quotas {
   /**
    * @param {HTMLElement} node
    * @param {Quota[]} quotas
+   * @param {GuestAllowance | null} [guest] null unless the user is a guest
    */
-  constructor(node, quotas) {
+  constructor(node, quotas, guest = null) {
     this.#node = node;
+    this.#guest = guest;
     for (const quota of quotas) this.#bySlug.set(quota.slug, quota);
   }
 
@@ -43,6 +55,18 @@ export class Quotas {
   /** @param {Quota[]} quotas */
   update(...quotas) {
     for (const quota of quotas) this.#bySlug.set(quota.slug, quota);
+    this.#show();
+  }
+
+  /** @param {Id} generation one that this page has begun */
+  countGuestUse(generation) {
+    this.#guestUses.add(generation);
+    this.#show();
+  }
+
+  /** Notes that the server has refused a prompt, because the guest or others at the same address have used all. */
+  exhaustGuest() {
+    if (this.#guest) this.#guest.left = 0;
     this.#show();
   }
 
@@ -71,8 +95,12 @@ export class Quotas {
   #show() {
     const quota = this.#bySlug.get(this.#selected);
     const time = this.resetTime();
-    this.#node.textContent = quota ? describeQuota(quota) : "";
-    this.#node.classList.toggle("exhausted", quota?.remaining === 0);
+    const guest = quota && this.#guest;
+    const left = guest ? Math.max(guest.left - this.#guestUses.size, 0) : Infinity;
+    const isGuestLimit = guest && left <= (quota.remaining ?? Infinity);
+    if (isGuestLimit) this.#node.textContent = describeGuest(left, guest.limit);
+    else this.#node.textContent = quota ? describeQuota(quota) : "";
+    this.#node.classList.toggle("exhausted", left === 0 || quota?.remaining === 0);
     this.#node.title = time && text("quotaResets", { time });
   }
 }

@@ -202,7 +202,12 @@
  * @property {Quota[]} quotas
  */
 
-/** @typedef {UserData & BranchData} ChatPageData */
+/**
+ * Prompts that a guest may send on one day, and how many are left.
+ * @typedef {{ limit: number, left: number }} GuestAllowance
+ */
+
+/** @typedef {UserData & BranchData & { guest: GuestAllowance | null }} ChatPageData */
 
 /**
  * Data of the payment example.

@@ -15,9 +15,9 @@ const texts = {
   inviteUrl: "/invitations/",
   logIn: "log in",
   redeem: "redeem",
+  redeemUrl: "/usage/",
   terms: "terms",
   tryAgain: "try again",
-  usageUrl: "/usage/",
 };
 
 beforeEach(() => installPage(texts));
@@ -36,6 +36,14 @@ test("an exhausted quota leads to ways to more credits", () => {
   assert.deepEqual(labels("quota_exhausted"), ["invite", "redeem", "edit"]);
   installPage({ ...texts, inviteUrl: "" });
   assert.deepEqual(labels("quota_exhausted"), ["redeem", "edit"]);
+});
+
+test("an exhausted trial leads to the sign-up, while it is open", () => {
+  const guest = { ...texts, inviteUrl: "", redeemUrl: "" };
+  installPage({ ...guest, signUp: "sign up", signUpUrl: "/accounts/keep/" });
+  assert.deepEqual(labels("quota_exhausted"), ["sign up", "edit"]);
+  installPage(guest);
+  assert.deepEqual(labels("quota_exhausted"), ["edit"]);
 });
 
 test("a lost login leads to the login page and back", () => {

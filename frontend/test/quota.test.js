@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import { describeQuota, Quotas } from "../src/quota.js";
 import { installFetch, installPage } from "./page-stub.js";
-/** @import { Quota } from "../src/types.js" */
+/** @import { GuestAllowance, Quota } from "../src/types.js" */
 
 /** @type {Quota} */
 const daily = {
@@ -28,11 +28,19 @@ const createNode = () => ({
 let node = createNode();
 
 /** @param {Quota[]} quotas */
-const show = (...quotas) => new Quotas(/** @type {HTMLElement} */ (/** @type {unknown} */ (node)), quotas);
+const show = (...quotas) => showTo(null, ...quotas);
+
+/**
+ * @param {GuestAllowance | null} guest
+ * @param {Quota[]} quotas
+ */
+const showTo = (guest, ...quotas) =>
+  new Quotas(/** @type {HTMLElement} */ (/** @type {unknown} */ (node)), quotas, guest);
 
 beforeEach(() => {
   node = createNode();
   installPage({
+    guest: "Guest",
     quotaUnlimited: "{title}: no limit",
     quotaCredits: "{title}: {credits}",
     quotaToday: "{title}: {left} of {limit}",
@@ -95,4 +103,25 @@ test("a quota of credits only is never renewed", () => {
   quotas.select("basic");
   assert.equal(quotas.resetTime(), "");
   assert.equal(node.title, "");
+});
+
+test("a guest sees the trial of the day, and each generation counts once", () => {
+  const quotas = showTo({ limit: 3, left: 2 }, daily);
+  quotas.select("basic");
+  assert.equal(node.textContent, "Guest: 2 of 3");
+  quotas.countGuestUse("g1");
+  quotas.countGuestUse("g1");
+  assert.equal(node.textContent, "Guest: 1 of 3");
+  assert.equal(node.classes.exhausted, false);
+  quotas.exhaustGuest();
+  assert.equal(node.textContent, "Guest: 0 of 3");
+  assert.equal(node.classes.exhausted, true);
+});
+
+test("a guest sees the quota where it leaves less than the trial", () => {
+  const quotas = showTo({ limit: 9, left: 9 }, daily);
+  quotas.select("basic");
+  assert.equal(node.textContent, "Basic: 6 of 10");
+  quotas.update({ ...daily, daily_limit: null, remaining: null });
+  assert.equal(node.textContent, "Guest: 9 of 9");
 });

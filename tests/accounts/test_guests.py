@@ -42,6 +42,12 @@ OPEN_ROUTES = {
     *("accounts/login/", "accounts/logout/", "i18n/setlang/"),
 }
 
+# What the page shows to users and not to guests, who would be refused.
+CLOSED = [
+    *('id="share"', 'id="attach"', 'id="attach-files"', 'popovertarget="presets-menu"', 'data-section="presets"'),
+    *('data-part="instructions-form"', "data-export=", 'href="/tools/"', 'href="/usage/"', 'href="/accounts/data/"'),
+]
+
 
 def routes(patterns: Any, prefix: str = "") -> Iterator[str]:
     """Yield all routes, those of included ones too."""
@@ -88,13 +94,19 @@ def test_a_trial_is_bounded_and_becomes_an_account(trial: Product) -> None:
     guest = begin(trial, "192.0.2.1")
     first = guest.get("/").text
     assert "You are a guest: 2 questions a day." in first
-    assert 'id="share"' not in first  # a guest would be refused
+    # A guest would be refused.
+    for control in CLOSED:
+        assert control not in first
+    assert '"guest": {"limit": 2, "left": 2}' in first
     # What is refused, or begun before, does not count.
     assert ask(guest, model="unknown") == (400, "invalid_request")
     assert [ask(guest, "first"), ask(guest, "first"), ask(guest)] == [(202, "")] * 3
     assert [ask(guest), ask(guest, "first")] == [(429, "quota_exhausted"), (202, "")]
+    assert '"guest": {"limit": 2, "left": 0}' in guest.get("/").text
     # Another cookie at the same address has nothing left, another address has.
-    assert ask(begin(trial, "192.0.2.1")) == (429, "quota_exhausted")
+    other = begin(trial, "192.0.2.1")
+    assert '"guest": {"limit": 2, "left": 0}' in other.get("/").text
+    assert ask(other) == (429, "quota_exhausted")
     assert ask(begin(trial, "192.0.2.2")) == (202, "")
     assert guest.post("/api/tokens/", json={"name": "x"}).status_code == 403
     assert guest.get("/accounts/tokens/").url.path == "/accounts/keep/"
@@ -105,7 +117,9 @@ def test_a_trial_is_bounded_and_becomes_an_account(trial: Product) -> None:
     kept = guest.post("/accounts/keep/", data={**form, "csrfmiddlewaretoken": form_token(page)})
     assert kept.url.path == "/", kept.text
     assert "You are a guest" not in kept.text
-    assert 'id="share"' in kept.text
+    assert '"guest": null' in kept.text
+    for control in CLOSED:
+        assert control in kept.text
     assert len(guest.get("/api/conversations/").json()["results"]) == 2
     guest.headers["X-CSRFToken"] = guest.cookies["csrftoken"]
     assert ask(guest) == (202, "")

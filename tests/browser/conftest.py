@@ -82,7 +82,7 @@ def site(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """The product with everyday limits. `gpt-4-echo` has a quota that lasts."""
     models = {"lasting": LASTING, "cites-prompt": "cites_prompt"}
     variables = connected(upstream, **models, **{"cited-hostile": "cited:<img src=x onerror=alert(1)>"})
-    limits = {"DAILY_LIMIT_STANDARD": "50", "DAILY_LIMIT_PREMIUM": "1000"}
+    limits = {"DAILY_LIMIT_STANDARD": "50", "DAILY_LIMIT_PREMIUM": "1000", "GUEST_DAILY_LIMIT": "2"}
     with Product(tmp_path_factory.mktemp("site"), **{**variables, **limits}) as running:
         yield running
 

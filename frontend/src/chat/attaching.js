@@ -30,6 +30,8 @@ export class Attaching {
   constructor({ draftKey, onChange }) {
     this.#draftKey = draftKey;
     this.#onChange = onChange;
+    // The page of a guest has no fields for files.
+    if (!document.getElementById("attach-files")) return;
     for (const [button, id] of [
       ["attach", "attach-files"],
       ["take-photo", "attach-photo"],

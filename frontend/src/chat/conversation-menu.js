@@ -39,9 +39,8 @@ export class ConversationMenu {
     for (const [action, isHidden] of Object.entries(hidden)) {
       find(this.#menu, `[data-action="${action}"]`).hidden = isHidden;
     }
-    for (const format of ["markdown", "json"]) {
-      const link = find(this.#menu, `[data-export="${format}"]`, HTMLAnchorElement);
-      link.href = `/api/conversations/${row.dataset.id}/export/?as=${format}`;
+    for (const link of /** @type {NodeListOf<HTMLAnchorElement>} */ (this.#menu.querySelectorAll("[data-export]"))) {
+      link.href = `/api/conversations/${row.dataset.id}/export/?as=${link.dataset.export}`;
     }
     this.#menu.togglePopover(true); // open already after a double click
     const { bottom, right } = button.getBoundingClientRect();

@@ -50,14 +50,15 @@ export class MessageMenu {
     const isAnswer = message.classList.contains("answer");
     const isRead = this.#readAloud.reads(message);
     const isBusy = document.body.classList.contains("answering");
+    /** @type {Record<string, boolean>} */
     const hidden = {
       copy: isAnswer || !part(message, "content").textContent,
       read: !isAnswer || isRead || !this.#readAloud.isPossible,
       silence: !isRead,
       delete: isBusy,
     };
-    for (const [action, isHidden] of Object.entries(hidden)) {
-      find(this.#menu, `[data-action="${action}"]`).hidden = isHidden;
+    for (const item of /** @type {NodeListOf<HTMLElement>} */ (this.#menu.querySelectorAll("[data-action]"))) {
+      item.hidden = Boolean(hidden[item.dataset.action ?? ""]);
     }
     const choices = isAnswer && !isBusy && message.dataset.id ? this.#models.filter(({ available }) => available) : [];
     part(this.#menu, "models").replaceChildren(...choices.map(createModelButton));

@@ -7,64 +7,42 @@ import { PresetSettings } from "./preset-settings.js";
 /** @import { Choice } from "./choice.js" */
 /** @import { Id } from "../types.js" */
 
-class Settings {
-  #dialog = byId("settings-dialog", HTMLDialogElement);
-  #parameters = part(this.#dialog, "parameters", HTMLFormElement);
-  #instructionsForm = part(this.#dialog, "instructions-form", HTMLFormElement);
-  #instructions = find(this.#instructionsForm, "textarea", HTMLTextAreaElement);
-  #status = part(this.#dialog, "instructions-status");
-  #presets;
-  #userId;
+/** The user's instructions for all conversations. */
+class StandingInstructions {
+  #form;
+  #field;
+  #status;
 
-  /**
-   * @param {Id} userId
-   * @param {Choice} choice
-   */
-  constructor(userId, choice) {
-    this.#userId = userId;
-    this.#presets = new PresetSettings(this.#dialog, choice, () => readParameters(userId));
-    part(this.#dialog, "close").addEventListener("click", () => this.#dialog.close());
-    this.#parameters.addEventListener("submit", (event) => event.preventDefault());
-    this.#parameters.addEventListener("input", () => {
-      if (this.#parameters.checkValidity()) storeParameters(userId, parametersOf(this.#parameters));
-    });
-    // A wrong number is not stored; the browser says why.
-    this.#parameters.addEventListener("change", () => this.#parameters.reportValidity());
-    this.#instructionsForm.addEventListener("submit", (event) => {
+  /** @param {HTMLElement} dialog */
+  constructor(dialog) {
+    this.#form = part(dialog, "instructions-form", HTMLFormElement);
+    this.#field = find(this.#form, "textarea", HTMLTextAreaElement);
+    this.#status = part(dialog, "instructions-status");
+    this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#report(async () => {
-        const instructions = this.#instructions.value;
-        await this.#exchangeInstructions("PATCH", { instructions });
+        await this.#exchange("PATCH", { instructions: this.#field.value });
         this.#status.textContent = text("saved");
       });
     });
   }
 
-  /** @param {string} section the section to show, or "" */
-  async open(section) {
-    showParameters(this.#parameters, readParameters(this.#userId));
+  async show() {
     this.#status.textContent = "";
     // Until the stored text is there, because it would replace what the user writes meanwhile.
-    this.#instructions.disabled = true;
-    if (!this.#dialog.open) this.#dialog.showModal();
-    this.#dialog.scrollTop = 0;
-    await Promise.all([this.#report(() => this.#exchangeInstructions("GET")), this.#presets.show()]);
-    if (section) {
-      const heading = find(this.#dialog, `[data-section="${section}"] h3`);
-      heading.scrollIntoView({ block: "start" });
-      heading.focus();
-    }
+    this.#field.disabled = true;
+    await this.#report(() => this.#exchange("GET"));
   }
 
   /**
    * @param {string} method
    * @param {object} [body]
    */
-  async #exchangeInstructions(method, body) {
+  async #exchange(method, body) {
     /** @type {{ instructions: string }} */
     const { instructions } = await call(method, "/api/me/instructions/", body);
-    this.#instructions.value = instructions;
-    this.#instructions.disabled = false;
+    this.#field.value = instructions;
+    this.#field.disabled = false;
   }
 
   /** @param {() => Promise<void>} action */
@@ -74,6 +52,49 @@ class Settings {
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       this.#status.textContent = error.message;
+    }
+  }
+}
+
+class Settings {
+  #dialog = byId("settings-dialog", HTMLDialogElement);
+  #parameters = part(this.#dialog, "parameters", HTMLFormElement);
+  /** What the server keeps. @type {{ show: () => Promise<void> }[]} */
+  #stored;
+  #userId;
+
+  /**
+   * @param {Id} userId
+   * @param {Choice} choice
+   */
+  constructor(userId, choice) {
+    this.#userId = userId;
+    // The dialog of a guest has no such sections.
+    const hasStored = this.#dialog.querySelector("[data-section]") !== null;
+    const createStored = () => [
+      new StandingInstructions(this.#dialog),
+      new PresetSettings(this.#dialog, choice, () => readParameters(userId)),
+    ];
+    this.#stored = hasStored ? createStored() : [];
+    part(this.#dialog, "close").addEventListener("click", () => this.#dialog.close());
+    this.#parameters.addEventListener("submit", (event) => event.preventDefault());
+    this.#parameters.addEventListener("input", () => {
+      if (this.#parameters.checkValidity()) storeParameters(userId, parametersOf(this.#parameters));
+    });
+    // A wrong number is not stored; the browser says why.
+    this.#parameters.addEventListener("change", () => this.#parameters.reportValidity());
+  }
+
+  /** @param {string} section the section to show, or "" */
+  async open(section) {
+    showParameters(this.#parameters, readParameters(this.#userId));
+    if (!this.#dialog.open) this.#dialog.showModal();
+    this.#dialog.scrollTop = 0;
+    await Promise.all(this.#stored.map((stored) => stored.show()));
+    if (section) {
+      const heading = find(this.#dialog, `[data-section="${section}"] h3`);
+      heading.scrollIntoView({ block: "start" });
+      heading.focus();
     }
   }
 }

@@ -30,9 +30,9 @@ export function actionsAfterRefusal(code, { retry, edit }) {
     case "account_incomplete":
       return [{ label: text("account"), href: "/accounts/email/" }, ...editing];
     case "quota_exhausted": {
-      // The address of the invitations is empty while no new users may register.
-      const inviting = text("inviteUrl") ? [{ label: text("invite"), href: text("inviteUrl") }] : [];
-      return [...inviting, { label: text("redeem"), href: text("usageUrl") }, ...editing];
+      // An address is empty where the way is closed: guests may only sign up, and invitations need an open sign-up.
+      const ways = ["signUp", "invite", "redeem"].map((name) => ({ label: text(name), href: text(`${name}Url`) }));
+      return [...ways.filter(({ href }) => href), ...editing];
     }
     default:
       return retry && !FINAL_CODES.includes(code) ? [{ label: text("tryAgain"), run: retry }, ...editing] : editing;
@@ -77,6 +77,7 @@ export class GenerationPresenter {
     await generation.follow({
       start: (event) => {
         slug = event.model;
+        if (startedAt !== null) this.#quotas.countGuestUse(event.generation);
         this.#showStart(view, event);
         handlers.start?.(event);
       },
@@ -181,6 +182,7 @@ export class GenerationPresenter {
     if (code === "quota_exhausted") {
       const time = this.#quotas.resetTime();
       details = time && text("quotaResets", { time });
+      this.#quotas.exhaustGuest();
       this.#refreshQuotas();
     }
     view.fail({ message, details, actions: actionsAfterRefusal(code, steps) });

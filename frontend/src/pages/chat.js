@@ -63,10 +63,10 @@ class ChatPage {
   #removeRefused = null;
 
   /** @param {ChatPageData} data */
-  constructor({ user, models, quotas, conversation, leaf, updated_at: updated, temporary }) {
+  constructor({ user, models, quotas, guest, conversation, leaf, updated_at: updated, temporary }) {
     this.#temporary = new TemporaryChat(temporary);
     this.#models = models;
-    this.#quotas = new Quotas(byId("quota"), quotas);
+    this.#quotas = new Quotas(byId("quota"), quotas, guest);
     this.#presenter = new GenerationPresenter({ models, quotas: this.#quotas, announcer: this.#announcer });
     this.#conversations = new ConversationList(conversation, () => this.#watch.announce());
     this.#branch = new Branch({
