@@ -39,8 +39,8 @@ def test_the_page_shows_exactly_the_text(visitor: Visitor) -> None:
 
 def test_piece_by_piece(visitor: Visitor) -> None:
     """It is shown as it comes."""
-    shown, events, _code = visitor.page.evaluate(CLASSIC, [{"message": "Hello", "model": "quick"}])
-    assert shown == "".join(f"{n} " for n in range(20))
+    shown, events, _code = visitor.page.evaluate(CLASSIC, [{"message": "Hello", "model": "paced"}])
+    assert shown == "".join(f"{n} " for n in range(100))
     assert events > 5
 
 

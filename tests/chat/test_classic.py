@@ -10,6 +10,7 @@ import pytest
 
 from chat.models import Generation
 from chat.openai.classic import ClassicFormat
+from tests.paused import PAUSE, PausedUpstream
 from tests.product import ApiUser, Product
 from tests.scenarios import PLAIN
 from tests.upstreams import FakeOpenAI
@@ -82,13 +83,13 @@ def test_without_a_model(api_user: ApiUser, upstream: FakeOpenAI) -> None:
 
 def test_reconnecting_resumes(api_user: ApiUser, upstream: FakeOpenAI) -> None:
     """After any event the rest comes; after the last it is 204; the upstream gets one request."""
-    events = dispatched(listen(api_user.client, message="x", model="quick").text)
+    events = dispatched(listen(api_user.client, message="x", model="paced").text)
     assert len(events) > 3
     requests = len(upstream.requests)
     for place in (0, 1, len(events) // 2):
-        rest = dispatched(listen(api_user.client, events[place].id, message="x", model="quick").text)
+        rest = dispatched(listen(api_user.client, events[place].id, message="x", model="paced").text)
         assert text_of(events[: place + 1]) + text_of(rest) == text_of(events)
-    assert listen(api_user.client, events[-1].id, message="x", model="quick").status_code == 204
+    assert listen(api_user.client, events[-1].id, message="x", model="paced").status_code == 204
     assert len(upstream.requests) == requests
     assert api_user.quota()["used_today"] == 1
 
@@ -104,11 +105,17 @@ def test_reconnecting_before_the_first_text(api_user: ApiUser) -> None:
     api_user.stop(seen.partition(":")[0])
 
 
-def test_the_same_query_joins_the_running_generation(api_user: ApiUser) -> None:
+def test_the_same_query_joins_the_running_generation(api_user: ApiUser, upstream: PausedUpstream) -> None:
     """Without an id, the same user's same query joins the generation that still runs."""
-    with api_user.client.stream("GET", f"{PATH}?message=x&model=quick") as response:
+    message = f"join {PAUSE}me"
+    path = f"{PATH}?{urlencode({'message': message, 'model': 'paused'})}"
+    with api_user.client.stream("GET", path) as response:
         first = next(response.iter_text())
-        joined = listen(api_user.client, message="x", model="quick").text
+        with api_user.client.stream("GET", path) as second:
+            texts = second.iter_text()
+            joined = next(texts)
+            upstream.go_on(message)
+            joined += "".join(texts)
     assert re.findall(r"id: (\w+):0", joined) == re.findall(r"id: (\w+):0", first)
     assert api_user.quota()["used_today"] == 1
 

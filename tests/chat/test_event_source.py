@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from tests.paused import PAUSE, PausedUpstream
 from tests.product import ApiUser, Event, Product, read_events, text_of
 
 
@@ -63,15 +64,21 @@ def test_an_unknown_last_event_id_starts_nothing(api_user: ApiUser) -> None:
 
 
 @pytest.mark.contract("GET /api/chat/")
-def test_the_same_query_joins_the_running_answer(api_user: ApiUser) -> None:
+def test_the_same_query_joins_the_running_answer(api_user: ApiUser, upstream: PausedUpstream) -> None:
     """Without Last-Event-ID, the same query joins the running generation; later it starts a new one."""
-    query = {"model": "quick", "prompt": "Join me"}
-    with api_user.client.stream("GET", f"/api/chat/?{urlencode(query)}") as response:
+    query = {"model": "paused", "prompt": f"Join {PAUSE}me"}
+    path = f"/api/chat/?{urlencode(query)}"
+    with api_user.client.stream("GET", path) as response:
         first = next(read_events(response))
-    joined = open_source(api_user, query)[1]
+    with api_user.client.stream("GET", path) as response:
+        events = read_events(response)
+        joined = [next(events)]
+        upstream.go_on(query["prompt"])
+        joined += events
     assert joined[0] == first
     assert joined[-1].name == "done"
     assert api_user.quota()["used_today"] == 1
+    upstream.go_on(query["prompt"])
     assert open_source(api_user, query)[1][0].id != first.id
     assert api_user.quota()["used_today"] == 2
 

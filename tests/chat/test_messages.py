@@ -74,7 +74,7 @@ def test_a_message_has_the_shape_of_anthropic(caller: httpx.Client, api_user: Ap
 @pytest.mark.contract("POST /v1/messages")
 def test_the_events_of_text(caller: httpx.Client) -> None:
     """The events of a text come in Anthropic's order."""
-    start, opened, *deltas, closed, delta, stop = events(ask(caller, "quick", stream=True))
+    start, opened, *deltas, closed, delta, stop = events(ask(caller, "paced", stream=True))
     message = start["message"]
     assert (start["type"], message["content"], message["stop_reason"]) == ("message_start", [], None)
     assert message["usage"]["input_tokens"] > 0
@@ -84,10 +84,10 @@ def test_the_events_of_text(caller: httpx.Client) -> None:
         ("content_block_delta", 0, "text_delta")
     }
     assert len(deltas) > 10, "deltas are forwarded as they come"
-    assert "".join(event["delta"]["text"] for event in deltas) == "".join(f"{number} " for number in range(20))
+    assert "".join(event["delta"]["text"] for event in deltas) == "".join(f"{number} " for number in range(100))
     assert closed == {"type": "content_block_stop", "index": 0}
     assert delta["delta"] == {"stop_reason": "end_turn", "stop_sequence": None}
-    assert (delta["usage"]["input_tokens"], delta["usage"]["output_tokens"]) == (9, 20)
+    assert (delta["usage"]["input_tokens"], delta["usage"]["output_tokens"]) == (9, 100)
     assert stop == {"type": "message_stop"}
 
 

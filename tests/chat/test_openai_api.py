@@ -45,7 +45,7 @@ def test_a_completion_has_the_shape_of_openai(caller: httpx.Client) -> None:
 @pytest.mark.contract("POST /v1/chat/completions")
 def test_a_stream_has_the_full_shape(caller: httpx.Client) -> None:
     """Role, content, finish, usage where it was asked for, the terminator; one id, date and model in all of them."""
-    *events, done = chunks(ask(caller, "quick", stream=True, stream_options={"include_usage": True}))
+    *events, done = chunks(ask(caller, "paced", stream=True, stream_options={"include_usage": True}))
     assert done == "[DONE]"
     head = {name: events[0][name] for name in ("id", "created", "model")}
     for event in events:
@@ -58,12 +58,13 @@ def test_a_stream_has_the_full_shape(caller: httpx.Client) -> None:
     role, *contents, finish, usage = events
     assert role["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     assert [list(event["choices"][0]["delta"]) for event in contents] == [["content"]] * len(contents)
-    assert "".join(event["choices"][0]["delta"]["content"] for event in contents) == "".join(f"{n} " for n in range(20))
+    text = "".join(event["choices"][0]["delta"]["content"] for event in contents)
+    assert text == "".join(f"{n} " for n in range(100))
     assert len(contents) > 10, "deltas are forwarded as they come"
     assert (finish["choices"][0]["delta"], finish["choices"][0]["finish_reason"]) == ({}, "stop")
     assert [event["choices"][0]["finish_reason"] for event in contents] == [None] * len(contents)
     assert {event["usage"] for event in events[:-1] if not event["usage"]} == {None}
-    assert (usage["choices"], usage["usage"]["total_tokens"]) == ([], 29)
+    assert (usage["choices"], usage["usage"]["total_tokens"]) == ([], 109)
 
 
 def test_usage_is_sent_only_when_asked_for(program: httpx.Client) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.chat.programs import HELLO, URL, WEATHER, ask, chunks, error, generation_of
 from tests.product import ApiUser, Product, connected
+from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
 
 # --- what an upstream cannot take ------------------------------------------------------------------------------------
@@ -189,11 +190,12 @@ def test_active_answers_are_not_counted(strict: Product) -> None:
         assert refused.json()["error"]["code"] == "too_many_requests"
 
 
-def test_a_process_that_ends(strict: Product) -> None:
+def test_a_process_that_ends(strict: Product, upstream: FakeOpenAI) -> None:
     """A request that a stopping process cannot finish ends with an error, in the stream or as 503; it takes no more."""
     api_user = strict.register("bob")
     with ThreadPoolExecutor() as threads:
-        whole = threads.submit(ask, strict.client(api_user.access), "paced")
+        whole = threads.submit(ask, strict.client(api_user.access), "paced", [{"role": "user", "content": "Whole"}])
+        wait_until(lambda: bool(upstream.asked("Whole")))
         with api_user.client.stream(
             "POST", URL, json={"model": "paced", "messages": HELLO, "stream": True}
         ) as response:

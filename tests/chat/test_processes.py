@@ -15,6 +15,7 @@ from accounts.models import User
 from chat.events.redis import PREFIX
 from tests import readers, servers
 from tests.front import Front
+from tests.paused import PAUSE, PausedUpstream
 from tests.product import ApiUser, Product, connected, text_of
 from tests.readers import Reading, until_below, wait_until
 from tests.upstreams import FakeOpenAI
@@ -111,12 +112,17 @@ def test_every_place_to_resume_elsewhere(alice: ApiUser, alice_there: ApiUser) -
     assert again[-1] == events[-1]
 
 
-def test_a_reader_who_saw_more(alice: ApiUser, alice_there: ApiUser) -> None:
+def test_a_reader_who_saw_more(alice: ApiUser, alice_there: ApiUser, upstream: PausedUpstream) -> None:
     """A reader who comes from the owner process with newer events than the replica gets the rest, and nothing twice."""
-    for _ in range(5):
-        with alice.asking("Hello", "quick") as stream:
-            seen = [next(stream) for _ in range(4)]
-            rest = alice_there.follow(seen[0].data["generation"], seen[-1].id)
+    for number in range(5):
+        prompt = PAUSE.join([f"More {number} ", *(f"{word} " for word in range(10))])
+        with alice.asking(prompt, "paused") as stream:
+            seen = [next(stream) for _ in range(2)]
+            upstream.go_on(prompt, 3)
+            seen += [next(stream)]
+            with alice_there.following(seen[0].data["generation"], seen[-1].id) as (_status, there):
+                upstream.go_on(prompt, 7)
+                rest = list(there)
         assert [event.number for event in seen + rest] == list(range(1, len(seen + rest) + 1))
         assert {event.name for event in rest} == {"message", "done"}
 

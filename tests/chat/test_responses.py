@@ -102,7 +102,7 @@ def test_a_response_has_the_shape_of_openai(caller: httpx.Client, api_user: ApiU
 def test_the_events_of_text(caller: httpx.Client) -> None:
     """The events of a text come in OpenAI's order, and the last one has the whole response."""
     created, progress, added, part, *deltas, done, part_done, item_done, completed = events(
-        ask(caller, "quick", stream=True)
+        ask(caller, "paced", stream=True)
     )
     assert (created["type"], progress["type"]) == ("response.created", "response.in_progress")
     assert created["response"] == progress["response"]
@@ -116,13 +116,13 @@ def test_the_events_of_text(caller: httpx.Client) -> None:
     assert {event["type"] for event in deltas} == {"response.output_text.delta"}
     assert len(deltas) > 10, "deltas are forwarded as they come"
     text = "".join(event["delta"] for event in deltas)
-    assert text == "".join(f"{number} " for number in range(20))
+    assert text == "".join(f"{number} " for number in range(100))
     assert done == {**done, **place, "type": "response.output_text.done", "text": text}
     assert part_done == {**part_done, **place, "part": {**empty, "text": text}, "type": "response.content_part.done"}
     assert item_done["item"] == {**item, "status": "completed", "content": [part_done["part"]]}
     assert (completed["type"], completed["response"]["status"]) == ("response.completed", "completed")
     assert completed["response"]["output"] == [item_done["item"]]
-    assert completed["response"]["usage"] == usage(9, 20)
+    assert completed["response"]["usage"] == usage(9, 100)
 
 
 def test_reasoning_is_an_item_of_its_own(caller: httpx.Client) -> None:

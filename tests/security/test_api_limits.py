@@ -19,7 +19,7 @@ from tests.upstreams import FakeOpenAI
 @pytest.mark.contract("setting: MAX_ACTIVE_API_CALLS")
 def test_running_calls_are_bounded(database_url: str, tmp_path: Path, upstream: FakeOpenAI) -> None:
     """With MAX_ACTIVE_API_CALLS=3, exactly three of twenty parallel calls reach the upstream; the page goes on."""
-    variables = {**connected(upstream, brief="paced:10:200"), "MAX_ACTIVE_API_CALLS": "3"}
+    variables = {**connected(upstream, brief="paced:10:500"), "MAX_ACTIVE_API_CALLS": "3"}
     with Product(tmp_path, database_url, **variables) as product:
         api_user = product.register("alice")
         before = len(upstream.requests)
@@ -122,7 +122,7 @@ def _said(text: str) -> list[dict[str, str]]:
 def test_both_limits_over_two_processes(postgres: Postgres, tmp_path: Path, upstream: FakeOpenAI) -> None:
     """Two processes count together; while Redis is away each counts the calls of a minute alone."""
     limits = {"MAX_ACTIVE_API_CALLS": "2", "API_REQUESTS_PER_MINUTE": "6"}
-    with pairs.started(postgres, tmp_path, **connected(upstream, brief="paced:10:200"), **limits) as pair:
+    with pairs.started(postgres, tmp_path, **connected(upstream, brief="paced:10:500"), **limits) as pair:
         both = (pair.alice, pair.alice_there)
         body = {"model": "brief", "messages": HELLO, "stream": True}
         with (
