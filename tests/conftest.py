@@ -21,6 +21,7 @@ from django.dispatch import receiver
 from django.test import TransactionTestCase
 from django.test.utils import setup_databases, teardown_databases
 from django.utils import translation
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
@@ -53,8 +54,9 @@ LONGEST = (BROWSER, RECIPES, "tests/test_frontend.py", "tests/chat/test_error_ta
 # Seconds before a midnight in which no test begins, more than almost all tests take.
 LAST_SECONDS_OF_A_DAY = 60
 
-# No deadline, because the duration of an example depends on the database.
-hypothesis.register_profile("rivulet", deadline=None)
+# No deadline, because the duration of an example depends on the database, and no limit for making examples, because
+# that depends on the machine.
+hypothesis.register_profile("rivulet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis.load_profile("rivulet")
 
 

@@ -153,10 +153,10 @@ async def typed(x: ChatExchange, chars: str = "8", milliseconds: str = "30") -> 
 
 @scenario
 async def titler(x: ChatExchange) -> None:
-    """Asked for a title of a prompt `<what> = <title>`: that title; `fail` is refused, `late` takes half a second."""
+    """Asked for a title of a prompt `<what> = <title>`: that title; `fail` is refused, `late` takes two seconds."""
     what, _, title = x.last_prompt.splitlines()[1].partition(" = ")
     if what == "late":
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(2)
     await (http(x, "400") if what == "fail" else x.answer(tokens(title)))
 
 

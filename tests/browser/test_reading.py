@@ -47,7 +47,10 @@ class Reader:
         if model == "paused":
             self.ask("".join(LINES[:45]), *("".join(LINES[first : first + 5]) for first in range(45, 95, 5)))
         else:
-            self.visitor.ask(TYPED_TEXT, model)
+            self.page.select_option("#model", model)
+            write_typed_text(self.page)
+            self.page.press("#prompt", "Enter")
+            self.visitor.wait_until_sent()
         self.wait_for_two_screens()
 
     def wait_for_two_screens(self) -> None:
@@ -81,6 +84,18 @@ class Reader:
             self.grow()
             assert self.page.evaluate(DISTANCE) < 60
         expect(self.page.locator("#jump")).to_be_hidden()
+
+
+def write_typed_text(page: Page) -> None:
+    """Put the long text into the field at once, because a browser takes seconds to insert so many lines."""
+    page.evaluate(
+        """text => {
+            const field = document.getElementById("prompt");
+            field.value = text;
+            field.dispatchEvent(new Event("input", { bubbles: true }));
+        }""",
+        TYPED_TEXT,
+    )
 
 
 @pytest.fixture
@@ -156,7 +171,7 @@ def test_fingers(visit: Visit, regular: Regular, upstream: PausedUpstream) -> No
     page = reader.page
     page.goto("/")
     page.select_option("#model", "typed")
-    page.fill("#prompt", TYPED_TEXT)
+    write_typed_text(page)
     page.get_by_role("button", name="Send").tap()
     reader.wait_for_two_screens()
     swipe(reader.visitor, 250)

@@ -30,7 +30,7 @@ GONE = {"type": "http.disconnect"}
 def upload(product: Product, path: str, size: int, token: str = "") -> socket.socket:
     """Begin an upload of `size` bytes."""
     host, port = product.url.removeprefix("http://").split(":")
-    sock = socket.create_connection((host, int(port)), timeout=20)
+    sock = socket.create_connection((host, int(port)), timeout=60)
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n"
     sock.sendall((head + (f"Authorization: Bearer {token}\r\n" if token else "") + "\r\n").encode())
     return sock
@@ -70,7 +70,7 @@ def test_uploads_of_one_user_are_bounded(product: Product) -> None:
         imports = [sockets.enter_context(upload(product, "/api/import/", 32 * MIB, alice.access)) for _ in range(3)]
         for sock in imports:
             sock.sendall(b" " * 31 * MIB)
-        refused, _writable, _failed = select.select(imports, [], [], 20)
+        refused, _writable, _failed = select.select(imports, [], [], 60)
         assert [status(sock) for sock in refused] == [429]
         assert imported(bob) == 201
 

@@ -21,7 +21,7 @@ from tests.upstreams import FakeOpenAI
 SOAK = os.environ.get("SOAK") == "1"
 # Seconds of silence that each client waits for, with keep-alives sooner than its time-out. `make soak` takes the
 # product's own pace.
-SILENCE = 40 if SOAK else 3
+SILENCE = 40 if SOAK else 6
 PACE = {} if SOAK else {"STREAM_PING_SECONDS": "1", "IMPATIENCE": "chat.openai.calls.HOLD_SECONDS=0.5"}
 
 GIVEN = {"city": "杭州", "days": 2}
