@@ -9,6 +9,8 @@ from typing import Any, Literal
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from runtime.tasks import Flag
+
 Part = Literal["head", "body"]
 
 # The name in a scope's extensions under which event streams find their `DirectWriter`.
@@ -62,6 +64,51 @@ class DirectWriter:
         self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._cycle.chunked_encoding else data)
 
 
+class Flow:
+    """Pauses reading and writing as uvicorn's `FlowControl` does, in a tenth of its memory."""
+
+    __slots__ = ("_transport", "_writable", "read_paused", "write_paused")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport, self._writable = transport, Flag()
+        self.read_paused = self.write_paused = False
+
+    async def drain(self) -> None:
+        """Return when the client has read enough of what waits."""
+        if self.write_paused:
+            await self._writable.wait()
+
+    def pause_reading(self) -> None:
+        if not self.read_paused:
+            self.read_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.read_paused:
+            self.read_paused = False
+            self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        self._writable.set()
+
+
+class Pipelined(list[Any]):
+    """Requests that wait for an earlier response.
+
+    There are nearly always none, for which a deque takes 600 bytes.
+    """
+
+    __slots__ = ()
+
+    def appendleft(self, request: Any) -> None:
+        self.insert(0, request)
+
+
 class TrustedProxies(ProxyHeadersMiddleware):
     """Takes the client's address from the headers of trusted proxies, and marks their requests."""
 
@@ -75,8 +122,11 @@ class TrustedProxies(ProxyHeadersMiddleware):
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. uvicorn bounds the bytes that wait here for the client."""
 
+    __slots__ = ("_message_began", "_part", "_part_began", "_part_bytes", "_part_timer", "_progress_timer")
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow, self.pipeline = Flow(transport), Pipelined()  # type: ignore[assignment]
         # The part of a request that is being read; None between requests.
         self._part: Part | None = "head"
         # Bytes of that part so far, and when it began; its timer runs while data is awaited.
@@ -127,6 +177,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._begin("body")
         super().on_headers_complete()
+        if self.cycle:
+            self.cycle.message_event = Flag()  # type: ignore[assignment]
         if self.cycle and getattr(self.server_state, "retires", False):
             self.cycle.keep_alive = False  # the response says so, and the client's next connection is not ours
         if self.cycle and self.cycle.scope["http_version"] == "1.0" and not self.cycle.response_started:
