@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from providers.wire.base import Delta, Event, Finished, Reasoning, ToolCallDelta, Withdrawn
 
 TAG = "</think>"
-# Pieces of a line that are kept apart; joined, they take a fifth of the memory.
+# Pieces of a line that are kept apart; then they are joined, and what no tag depends on is left out.
 MOST_PIECES = 64
 _OPENING = "<think"
 # A fence, also inside of quotes and list items.
 _FENCE = re.compile(r"(?:[\s>]|[-*+] |\d{1,9}[.)] )*(`{3,}|~{3,})(.*)")
+# What may stand before a fence, with the most characters that may become more of it; text that is part of no fence.
+_BEFORE_FENCE, _PLAIN = re.compile(r"(?:[\s>]|[-*+] |\d{1,9}[.)] )*.{0,11}", re.DOTALL), re.compile(r"[^`~]+")
 _TICKS = re.compile(r"`+")
 # What may stand between the beginning of a line and a tag; more spaces begin code.
 _INDENTS = ("", " ", "  ", "   ")
@@ -33,6 +35,8 @@ PipelineEvent = Event | Rethought
 
 class LateThought:
     """Watches the content for the first closing tag; `passed` once none can matter any more."""
+
+    __slots__ = ("_found", "_held", "_line", "_place", "passed")
 
     def __init__(self) -> None:
         self.passed = False
@@ -94,12 +98,12 @@ class LateThought:
     def _keep(self, text: str) -> None:
         """Keep the text of the current line, and read lines once complete."""
         self._line.append(text)
-        if len(self._line) == MOST_PIECES:
-            self._line = ["".join(self._line)]
         if "\n" in text:
             lines, _newline, line = "".join(self._line).rpartition("\n")
             self._place.read(lines)
             self._line = [line]
+        elif len(self._line) >= MOST_PIECES:
+            self._line = [_shortened("".join(self._line))]
 
     def _end(self, before: str, after: str) -> list[PipelineEvent]:
         self._found = True
@@ -108,11 +112,20 @@ class LateThought:
         return [*((Delta(before),) if before else ()), Rethought(), *rest]
 
 
+def _shortened(line: str) -> str:
+    """Return a shorter line with the same fence, ticks, blanks and end."""
+    begin = _BEFORE_FENCE.match(line).end()  # type: ignore[union-attr]  # it matches everything
+    middle = _PLAIN.sub(lambda plain: "x" if plain[0].strip() else " ", line[begin:-1])
+    return line[:begin] + middle + line[-1:] if begin < len(line) else line
+
+
 class _Place:
     """A place in Markdown: the beginning of a line, or right behind a tag.
 
     Text that is read moves it on.
     """
+
+    __slots__ = ("_behind_tag", "_fence", "_ticks", "_visible")
 
     def __init__(self) -> None:
         self._fence = ""

@@ -72,6 +72,16 @@ def test_many_tags_in_code_are_read_once() -> None:
         assert time.process_time() - before < 0.5
 
 
+@pytest.mark.parametrize("before", ["", "> ", "- 1. ", "12", "x" * 20, "   \t"])
+@pytest.mark.parametrize("code", ["", "`", "``", "```", "~~~", "```py"])
+def test_a_long_line_counts_as_before_its_shortening(before: str, code: str) -> None:
+    """A line of many pieces means the same as in one piece: its fence, its ticks and its end."""
+    for middle in ("", " " * 200, "thinking " * 40, "a `b` c ``d " * 30, "thinking " * 40 + "`"):
+        for end in ("", ".", "`"):
+            text = f"Begin.\n{before}{code}{middle}{end}</think>\nx\n{code}\nThen.</think>Content"
+            assert split(text) == split([text])
+
+
 def test_opening_tag_ends_the_search() -> None:
     stage = LateThought()
     assert [out for text in ("a <th", "ink b") for out in stage.feed(Delta(text))] == [Delta("a "), Delta("<think b")]
