@@ -99,6 +99,8 @@ KEYLESS = Key(0, None)
 class Lease:
     """A key in use for one attempt or probe."""
 
+    __slots__ = ("_limits", "_slot", "key")
+
     def __init__(self, limits: ConcurrencyLimits, key: Key, slot: Slot) -> None:
         self.key = key
         self._limits, self._slot = limits, slot

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from chat.events.packed import Packed
+from chat.events.packed import DELTA, Packed
 from chat.events.sink import Sink
 from chat.events.text import BLOCK_CHARS, Prefix
 
@@ -125,15 +125,28 @@ class Log(Sink):
 
     def publish(self, name: str, data: object) -> None:
         """Append an event; send it to readers who have all before it, wake the others."""
-        self.last = number = self.last + 1
         unnumbered = _UNNUMBERED % (name.encode(), orjson.dumps(data))
         self._events.append(unnumbered)
-        event = _ENCODED % (self.channel.encode(), number, unnumbered)
+        event = _ENCODED % (self.channel.encode(), self.last + 1, unnumbered)
+        for listener in self._listeners:
+            listener.publish(name, data)
+        self._send(event)
+
+    def publish_delta(self, text: str) -> None:
+        """Do the same with a delta, in half the time."""
+        quoted = orjson.dumps(text)
+        self._events.append_delta(quoted)
+        event = DELTA % (self.channel.encode(), self.last + 1, quoted)
+        for listener in self._listeners:
+            listener.publish_delta(text)
+        self._send(event)
+
+    def _send(self, event: bytes) -> None:
+        """Count an event that was appended, and pass it to the followers."""
+        self.last = number = self.last + 1
         self.size += len(event) + EVENT_OVERHEAD
         if self.size > LOG_BYTES:
             self.drop_oldest(LOG_BYTES // 2)
-        for listener in self._listeners:
-            listener.publish(name, data)
         for follower in self._followers:
             # The last event also ends the response, so it takes the way of all that waits.
             if follower.after == number - 1 and not self.ended and follower.offer(event):

@@ -11,8 +11,9 @@ _CONTENT, _REASONING = b'message\ndata: {"role":"assistant","content":', b'reaso
 _CONTENT_AT, _REASONING_AT = len(_CONTENT), len(_REASONING)
 # What is added before and after the bytes that are kept.
 _PARTS = ((_CONTENT, b"}"), (_REASONING, b"}"), (b"", b""))
-# Channel, number, and the three parts of an event.
+# Channel, number, and the three parts of an event; the same of a delta, of which its text as JSON is missing too.
 _EVENT = b"id: %b:%d\nevent: %b%b%b\n\n"
+DELTA = _EVENT.replace(b"%b%b%b", _CONTENT + b"%b}")
 
 
 class Packed:
@@ -60,6 +61,13 @@ class Packed:
         else:
             kept += event
             self._parts.append(2)
+        self._ends.append(len(kept))
+
+    def append_delta(self, text: bytes) -> None:
+        """Append the event `message` whose content this is, as JSON."""
+        kept = self._bytes
+        kept += text
+        self._parts.append(0)
         self._ends.append(len(kept))
 
     def drop(self, count: int) -> None:

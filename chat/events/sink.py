@@ -14,6 +14,10 @@ class Sink(ABC):
     def publish(self, name: str, data: Any) -> None:
         """Take the next event."""
 
+    def publish_delta(self, text: str) -> None:
+        """Take a delta of the content as the next event, `message`."""
+        self.publish("message", {"role": "assistant", "content": text})
+
     def rethink(self, snapshot: Mapping[str, str]) -> None:
         """Take all text as the next event, because its content turned out to be reasoning."""
         self.publish("reset", snapshot)

@@ -189,6 +189,8 @@ class OpenStreams:
 class Stream(ABC):
     """One open event stream. Timers ping it, and the end of the process closes it."""
 
+    __slots__ = ("_cut", "_last_data", "_ping", "_streams", "_waits", "_woken", "_writer", "idle_since", "user_id")
+
     # The comment that keeps a silent connection alive.
     keep_alive = PING
 
@@ -293,6 +295,8 @@ class Source(Protocol):
 class SourceStream(Stream):
     """A reader who gets everything that waits in one piece."""
 
+    __slots__ = ("_reads", "_source")
+
     def __init__(self, streams: OpenStreams, user_id: int, source: Source) -> None:
         super().__init__(streams, user_id)
         self._source = source
@@ -332,6 +336,8 @@ class SourceStream(Stream):
 
 class LogStream(SourceStream):
     """A reader of an event log, which gives new events to readers who keep up."""
+
+    __slots__ = ()
 
     def __init__(self, streams: OpenStreams, user_id: int, follower: Follower) -> None:
         super().__init__(streams, user_id, follower)

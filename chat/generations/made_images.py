@@ -8,7 +8,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 import structlog
@@ -33,15 +33,13 @@ _START = re.compile(r"data:image/[\w.+-]+;base64,([A-Za-z0-9+/]{8,64})")
 MOST_IMAGES = 10
 
 
-@dataclass
+@dataclass(slots=True)
 class MadeImages:
     """The images of one generation, until it ends."""
 
     row: Generation
     decodings: Decodings
-
-    def __post_init__(self) -> None:
-        self._lists: list[CompletionImages] = []
+    _lists: list[CompletionImages] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self._lists)

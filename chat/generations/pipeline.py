@@ -60,6 +60,8 @@ class Pipeline:
     log probabilities.
     """
 
+    __slots__ = ("_limit", "_probs", "_screening", "_thought")
+
     def __init__(
         self,
         screening: "Screening",
@@ -78,7 +80,7 @@ class Pipeline:
         if self._thought.passed:
             self._thought = None
         if len(events) == 1:
-            return self._screened(events[0])
+            return self._screened(events[0]) if self._probs else self._stages(events[0])
         return self._until_finished(events)
 
     def flush(self) -> Sequence[PipelineEvent]:
@@ -112,6 +114,8 @@ class LengthLimit:
 
     NUL characters do not count: they are dropped, because PostgreSQL would refuse the whole completion for one.
     """
+
+    __slots__ = ("_details_left", "_images_left", "_left", "_max_chars")
 
     def __init__(self, max_chars: int) -> None:
         self._max_chars = self._left = max_chars
@@ -151,6 +155,11 @@ class Screening:
     A continuation begins with its `seam`: the end of the earlier text, which may begin a word that new text completes.
     With `has_reasoning` there is earlier reasoning, from which new reasoning is parted.
     """
+
+    __slots__ = (
+        *("_before", "_call_blocked", "_call_category", "_calls", "_content", "_has_reasoning", "_hits", "_max_chars"),
+        *("_reasoning", "_reasoning_interrupted", "_seam", "_tools", "_used", "_words"),
+    )
 
     def __init__(
         self,

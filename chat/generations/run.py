@@ -65,6 +65,14 @@ class Run:
     It ends exactly once: the upstream finishes or fails, the user stops it, or the process shuts down.
     """
 
+    __slots__ = (
+        *("_attempts", "_blame", "_blocked_by_vendor", "_clocks_next", "_ends_conversation", "_finish_reason"),
+        *("_finished", "_first_delta_seconds", "_has_embeddings", "_has_sent_images", "_hides_reasoning", "_hits"),
+        *("_images", "_is_cut", "_pipeline", "_quota_hints", "_reading", "_reasoned_at", "_reasoning_at"),
+        *("_request_at_fault", "_requested_end", "_screening", "_seam", "_sources", "_started", "_tool_call_chars"),
+        *("_usage", "_words", "completed", "deleted", "draft", "row", "sink", "task"),
+    )
+
     def __init__(
         self,
         row: Generation,
@@ -78,15 +86,12 @@ class Run:
         hides_reasoning: bool = False,
         seam: str = "",
     ) -> None:
-        self._seam = seam
+        self._seam, self._hides_reasoning = seam, hides_reasoning
         self.row, self.draft, self.sink = row, draft, sink
-        self._hides_reasoning = hides_reasoning
         self._words, self._quota_hints = words, hints
         self.task: asyncio.Task[None] | None = None
-        # Whether the end was published.
-        self.completed = False
-        # Whether the row is gone together with its user, so that there is nothing to end.
-        self.deleted = False
+        # Whether the end was published; whether the row is gone with its user, so that there is nothing to end.
+        self.completed = self.deleted = False
         self._attempts, self._images = attempts, MadeImages(row, decodings)
         # Of the tool calls that the caller got. They are no text, but not an empty completion either.
         self._tool_call_chars = 0
@@ -96,17 +101,15 @@ class Run:
         # The pages cited, as the upstream listed them: not screened yet.
         self._sources: tuple[Source, ...] = ()
         self._hits: set[Found] = set()
-        # `cancelled` or `interrupted`, once the end was requested from outside.
-        self._requested_end = ""
-        # The upstream's reason, or that of our limits; empty while the upstream has not ended the generation.
-        self._finish_reason = ""
+        # `cancelled` or `interrupted`, once the end was requested from outside; the upstream's reason, or that of our
+        # limits, which is empty while the upstream has not ended the generation.
+        self._requested_end = self._finish_reason = ""
         self._ends_conversation = self._blocked_by_vendor = self._request_at_fault = False
         self._screening: Screening | None = None
         self._pipeline: Pipeline
         # Whether one of our words in the content ended it; the class of the upstream's failure.
         self._is_cut, self._blame = False, ""
-        self._reading = False
-        self._finished = Flag()
+        self._reading, self._finished = False, Flag()
         self._started = time.monotonic()
         self._first_delta_seconds: float | None = None
         # When reasoning began, and when content or a tool call followed it.
@@ -125,8 +128,7 @@ class Run:
             kept = await self._images.keep(self._publish)
             self.draft.closed = True
             visible, last_event = end.visible or bool(kept), self.draft.last_event + 1
-            has_draft = self.draft.written
-            end = replace(end, attachments=kept, visible=visible, last_event=last_event, has_draft=has_draft)
+            end = replace(end, attachments=kept, visible=visible, last_event=last_event, has_draft=self.draft.written)
         try:
             stored = await self._store(end)
         except (ObjectDoesNotExist, IntegrityError):
@@ -226,7 +228,7 @@ class Run:
         if isinstance(event, Delta):
             draft.add_content(event.text)
             draft.last_event += 1
-            self.sink.publish("message", {"role": "assistant", "content": event.text})
+            self.sink.publish_delta(event.text)
             if self._clocks_next:
                 self._note_time()
         elif isinstance(event, Reasoning) and not self._hides_reasoning:
@@ -319,8 +321,7 @@ class Run:
         sent = finished.reason != "tool_calls" or self._tool_call_chars > 0
         self._finish_reason = finished.reason if sent else "stop"
         self._ends_conversation = finished.ends_conversation
-        blocked = self._screening is not None and self._screening.content_blocked
-        self._is_cut = blocked and finished.reason == "content_filter"
+        self._is_cut = bool(self._screening and self._screening.content_blocked) and finished.reason == "content_filter"
         self._blocked_by_vendor = by_vendor and finished.reason == "content_filter" and not self._is_visible()
         reason = "stop" if finished.reason == "tool_calls" else finished.reason
         return self._end(Generation.Status.COMPLETED, finish_reason=reason)
@@ -395,5 +396,5 @@ class Run:
         if event := representation.end_event(row):
             self.sink.complete(*event, number=row.last_event, finish_reason=self._finish_reason)
         self.completed = True
-        seconds = time.monotonic() - self._started
-        ends.note(row, self._blame, self._first_delta_seconds, seconds, self._attempts.origin)
+        seconds = self._first_delta_seconds, time.monotonic() - self._started
+        ends.note(row, self._blame, *seconds, self._attempts.origin)

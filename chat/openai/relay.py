@@ -80,6 +80,11 @@ class Relay(Sink):
         elif name == "start":
             self._start(data["generation"], data["model"])
 
+    def publish_delta(self, text: str) -> None:
+        self.started = True
+        self._text("content", text)
+        self.wake()
+
     def tool_calls(self, pieces: str) -> bool:
         self.started = True
         self._tool_calls(pieces)

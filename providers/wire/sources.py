@@ -45,6 +45,8 @@ class SourceList:
     A page keeps the first title that it got. `changed` is whether there is more than at the last `event`.
     """
 
+    __slots__ = ("_titles", "changed")
+
     def __init__(self) -> None:
         self.changed = False
         self._titles: dict[str, str] = {}

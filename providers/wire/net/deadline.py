@@ -19,6 +19,11 @@ class Deadline:
     `asyncio.timeout`. The timer is set anew only when the idle clock would end before the clock for the first payload.
     """
 
+    __slots__ = (
+        *("_cancelling", "_due", "_end", "_expired", "_fires_at", "_loop", "_progress", "_started", "_task", "_timer"),
+        *("clocks",),
+    )
+
     def __init__(self, clocks: Clocks) -> None:
         self.clocks = clocks
         self._loop = asyncio.get_running_loop()

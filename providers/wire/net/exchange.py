@@ -31,6 +31,8 @@ _NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOM
 class Exchange:
     """A response whose head is there and whose body is still to be read."""
 
+    __slots__ = ("_chunks", "_connection", "_deadline", "_decoded", "_raw", "_stream", "status")
+
     def __init__(self, response: httpx.Response | Connection, deadline: Deadline) -> None:
         self._deadline = deadline
         self._connection = response if isinstance(response, Connection) else None

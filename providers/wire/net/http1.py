@@ -23,6 +23,13 @@ LINGER_S = 1.0
 class Connection(WaitingProtocol):
     """Carries one request at a time; calls `freed` before the next, `lost` at its end."""
 
+    __slots__ = (
+        *("_buffered", "_busy", "_chunks", "_complete", "_error", "_framed", "_freed", "_head_complete"),
+        *("_header_bytes", "_lingering", "_lost", "_overhead", "_parser", "_paused", "_reusable", "_take"),
+        *("_take_error", "_timer"),
+        *("closed", "headers", "status", "transport"),
+    )
+
     def __init__(self, freed: Callable[["Connection"], None], lost: Callable[["Connection"], None]) -> None:
         super().__init__()
         self._freed = freed

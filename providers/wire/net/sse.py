@@ -34,6 +34,11 @@ class SSEEvent(NamedTuple):
 class SSEParser:
     """An incremental parser for one stream."""
 
+    __slots__ = (
+        *("_after_cr", "_at_start", "_block_bytes", "_data", "_fields", "_id", "_max", "_tail", "_tail_bytes"),
+        *("_type",),
+    )
+
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max = max_event_bytes
         # The pieces of a line without its end.

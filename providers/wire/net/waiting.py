@@ -6,6 +6,8 @@ import asyncio
 class WaitingProtocol(asyncio.Protocol):
     """Lets one coroutine wait until a callback of the connection has brought something."""
 
+    __slots__ = ("_waiter",)
+
     def __init__(self) -> None:
         self._waiter: asyncio.Future[None] | None = None
 

@@ -62,6 +62,13 @@ class Decoder:
     reasoning becomes events `with_details`, for programs that send it back.
     """
 
+    __slots__ = (
+        *("_calls", "_closed", "_dialect", "_failure", "_has_images", "_kind", "_parser", "_payload", "_plain"),
+        *("_repeats", "_shown", "_skipped", "_sources", "_surrogates", "_texts", "_think", "_tools", "_visible"),
+        *("_with_details", "_with_tools", "_withdrawn"),
+        *("ended", "finish", "may_go_on", "progressed", "usage"),
+    )
+
     def __init__(
         self,
         dialect: Dialect,

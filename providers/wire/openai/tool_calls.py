@@ -26,6 +26,8 @@ class _Call:
 class ToolCalls:
     """Numbers the calls of one stream and names those without an id."""
 
+    __slots__ = ("_by_id", "_by_index", "_calls")
+
     def __init__(self) -> None:
         self._calls: list[_Call] = []
         self._by_id: dict[str, _Call] = {}
