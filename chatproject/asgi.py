@@ -232,7 +232,9 @@ class StreamHandler(ASGIHandler):
             del request
             if isinstance(response, EventStreamResponse):
                 response.connect(scope.get("extensions", {}).get(DIRECT))
-            await self.send_response(response, send)
+                await self._send_events(response, scope, send)
+            else:
+                await self.send_response(response, send)
         except asyncio.CancelledError:
             if not watcher.done() or watcher.cancelled():
                 raise
@@ -240,15 +242,18 @@ class StreamHandler(ASGIHandler):
             watcher.cancel()
 
     async def send_response(self, response: HttpResponseBase, send: Send) -> None:
+        """Send a response that is no event stream."""
+        if not response.streaming:
+            response.headers.setdefault("Content-Length", str(len(response.content)))  # type: ignore[attr-defined]
+        await super().send_response(response, send)
+
+    @staticmethod
+    async def _send_events(response: EventStreamResponse, scope: Scope, send: Send) -> None:
         """Send an event stream without Django's wrappers around each chunk."""
-        if not isinstance(response, EventStreamResponse):
-            if not response.streaming:
-                response.headers.setdefault("Content-Length", str(len(response.content)))  # type: ignore[attr-defined]
-            await super().send_response(response, send)
-            return
         try:
             await send(_start(response))
-            response.headers = ResponseHeaders({})  # free them, because the stream may stay open for long
+            # Free the headers of both, because the stream may stay open for long.
+            scope["headers"], response.headers = (), ResponseHeaders({})
             async with aclosing(response.events) as events:
                 async for data in events:
                     # Slices, because a snapshot of megabytes is shared by many readers and must not be copied for each.

@@ -113,9 +113,9 @@ class Attempts:
     lessons: dict[int, Mapping[str, JSON]] = field(default_factory=dict)
     # The routes after the current one, and the vendors' hosts at which the request itself was at fault.
     later: Sequence[RouteConfig] = ()
-    refusing_hosts: set[str] = field(default_factory=set)
+    refusing_hosts: list[str] = field(default_factory=list)
     # The ids of this route's keys that failed, and whether another key was tried after a failure of the upstream.
-    failed_keys: set[int] = field(default_factory=set)
+    failed_keys: list[int] = field(default_factory=list)
     switched: bool = False
     # How many times this key was waited for.
     waits: int = 0
@@ -168,12 +168,12 @@ class Attempts:
                     yield event
             if self.failure is None:
                 return
-            self.failed_keys.add(lease.key.id)
+            self.failed_keys.append(lease.key.id)
             if self.failure.blame == "request":
                 # Another vendor may take the request, another key of this one does not.
                 if isinstance(self.failure, ContentBlocked):
                     raise self.failure
-                self.refusing_hosts.add(_host(route))
+                self.refusing_hosts.append(_host(route))
             elif self.failure.blame == "upstream":
                 if self.switched or self.failure.scope == "all":
                     return
@@ -367,7 +367,7 @@ class Attempts:
         """Return whether another key or a later route could be tried now."""
         usable = self.routing.pool.usable
         helps = error.blame != "upstream" or not (self.switched or error.scope == "all")
-        if helps and usable(route.keys, route.upstream_model, self.failed_keys | {key.id}):
+        if helps and usable(route.keys, route.upstream_model, [*self.failed_keys, key.id]):
             return True
         return self._has_later()
 

@@ -177,6 +177,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._begin("body")
         super().on_headers_complete()
+        self.headers = []  # the scope has them, and frees them while a stream is sent
         if self.cycle:
             self.cycle.message_event = Flag()  # type: ignore[assignment]
         if self.cycle and getattr(self.server_state, "retires", False):

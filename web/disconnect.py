@@ -9,6 +9,8 @@ from django.http import HttpRequest
 class Client:
     """The client of one request. Only the event loop uses this object."""
 
+    __slots__ = ("_callbacks", "disconnected")
+
     def __init__(self) -> None:
         self.disconnected = False
         self._callbacks: list[Callable[[], object]] = []
