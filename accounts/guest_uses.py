@@ -24,7 +24,7 @@ class GuestUseManager(models.Manager["GuestUse"]):
             return bool(cursor.rowcount > 0)
 
     def most_used(self, places: list[tuple[str, str]], day: date) -> int:
-        """Return the most uses of any of these places; each is a kind and a name."""
+        """Return the most uses of any of these places."""
         keys = [_key(kind, name) for kind, name in places]
         return self.filter(key__in=keys, day=day).aggregate(most=models.Max("used"))["most"] or 0
 

@@ -31,7 +31,11 @@ export function actionsAfterRefusal(code, { retry, edit }) {
       return [{ label: text("account"), href: "/accounts/email/" }, ...editing];
     case "quota_exhausted": {
       // An address is empty where the way is closed: guests may only sign up, and invitations need an open sign-up.
-      const ways = ["signUp", "invite", "redeem"].map((name) => ({ label: text(name), href: text(`${name}Url`) }));
+      const ways = [
+        { label: text("signUp"), href: text("signUpUrl") },
+        { label: text("invite"), href: text("inviteUrl") },
+        { label: text("redeem"), href: text("redeemUrl") },
+      ];
       return [...ways.filter(({ href }) => href), ...editing];
     }
     default:
