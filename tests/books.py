@@ -55,6 +55,16 @@ def generating(url: str) -> set[int]:
     return {int(pid) for (pid,) in found}
 
 
+def open_transactions(url: str) -> int:
+    """Return the number of transactions that are open on the database, but for that of the question."""
+    ((count,),) = _rows(
+        url,
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " AND xact_start IS NOT NULL AND backend_type = 'client backend'",
+    )
+    return int(count)
+
+
 def wrong_charges(url: str) -> list[tuple[int, ...]]:
     """Return the rows that disagree; no generation may be running."""
     return [row for statement in (WRONG_CHARGES, WRONG_DAYS, WRONG_SPENDS) for row in _rows(url, statement)]

@@ -14,7 +14,7 @@ from tests.servers import ROOT, _await, _stop, find
 
 HTTP = """
 {user} worker_processes 1; daemon off; pid {home}/pid; error_log {home}/error.log;
-events {{ worker_connections 1024; }}
+events {{ worker_connections 4096; }}
 http {{ client_body_temp_path {home}/b; proxy_temp_path {home}/p; fastcgi_temp_path {home}/f; uwsgi_temp_path {home}/u;
   scgi_temp_path {home}/s; access_log {home}/access.log; {inside} }}
 """

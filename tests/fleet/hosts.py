@@ -1,4 +1,4 @@
-"""Hosts of the product behind the shipped nginx, on one PostgreSQL behind PgBouncer and one Redis."""
+"""Hosts of the product behind the shipped nginx, on one PostgreSQL behind PgBouncer, and Redis or a Redis Cluster."""
 
 import os
 import random
@@ -14,6 +14,7 @@ from tests.fleet.release import PreviousProduct
 from tests.pgbouncer import limit_role, pooling
 from tests.product import Product, connected
 from tests.readers import wait_until
+from tests.redis_servers import RedisCluster
 from tests.servers import ROOT, find, free_port
 from tests.upstreams import FakeOpenAI
 
@@ -27,9 +28,10 @@ MODELS = {"stream": "paced:100:100" if SOAK else "paced:40:50", "prompt": "paced
 class Fleet:
     """The hosts and what is around them."""
 
-    def __init__(self, folder: Path, postgres: servers.Postgres, redis: servers.Redis) -> None:
+    def __init__(self, folder: Path, postgres: servers.Postgres, redis: servers.Redis | RedisCluster) -> None:
         self.postgres, self.redis, self._folder = postgres, redis, folder
         self.hosts: list[Product] = []
+        self.replaced: list[Product] = []
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self.database = self._pooled = ""
@@ -37,13 +39,26 @@ class Fleet:
         self._nginx: nginx.Nginx | None = None
         self._has_new_tables = False
 
+    @property
+    def redis_servers(self) -> list[servers.Redis]:
+        """The one server of Redis, or the nodes of the cluster."""
+        return [*self.redis.nodes] if isinstance(self.redis, RedisCluster) else [self.redis]
+
+    @property
+    def redis_has_replicas(self) -> bool:
+        """Whether a server of Redis that ends is replaced by another."""
+        return isinstance(self.redis, RedisCluster) and self.redis.replicas > 0
+
     @contextmanager
-    def of_previous_release(self, upstream: FakeOpenAI) -> Iterator["Fleet"]:
-        """Start hosts of the previous release on an empty database; it knows no pooler."""
+    def of_earlier_release(
+        self, upstream: FakeOpenAI, release: type[PreviousProduct] = PreviousProduct
+    ) -> Iterator["Fleet"]:
+        """Start hosts of an earlier release on an empty database."""
         with self._around(self.postgres.database(), upstream):
+            database = self._pooled if release.knows_pooler else self.database
             for number in range(OLD_HOSTS):
                 variables = {"WORKERS": str(WORKERS), **self._variables}
-                host = PreviousProduct(self._folder / "var", self.database, is_set_up=number > 0, **variables)
+                host = release(self._folder / "var", database, is_set_up=number > 0, **variables)
                 self.hosts.append(host.start())
             with self._behind_nginx():
                 yield self
@@ -51,20 +66,20 @@ class Fleet:
     @contextmanager
     def of_this_release(self, upstream: FakeOpenAI) -> Iterator["Fleet"]:
         """Start hosts of this release."""
-        with self._around(self.postgres.migrated_database(), upstream):
+        with self._around(self.postgres.migrated_database(), upstream, lease_seconds=3):
             for number in range(2):
                 self.hosts.append(self._new_product(is_set_up=number > 0, WORKERS=str(WORKERS)).start())
             with self._behind_nginx():
                 yield self
 
     @contextmanager
-    def _around(self, database: str, upstream: FakeOpenAI) -> Iterator[None]:
+    def _around(self, database: str, upstream: FakeOpenAI, lease_seconds: int = 30) -> Iterator[None]:
         name = database.rpartition("/")[2]
         limit_role(self.postgres, name)
         with pooling(self.postgres, name) as pooled:
             self.database, self._pooled = database, pooled
             self._variables = {**connected(upstream, **MODELS), "REDIS_URL": self.redis.url}
-            self._variables |= {"DRAIN_SECONDS": "60", "PROCESS_LEASE_SECONDS": "3"}
+            self._variables |= {"DRAIN_SECONDS": "60", "PROCESS_LEASE_SECONDS": str(lease_seconds)}
             # A worker that dies often is not at fault here.
             self._variables |= {"IMPATIENCE": "runtime.supervisor.LONGEST_PAUSE_SECONDS=0.5"}
             try:
@@ -82,6 +97,11 @@ class Fleet:
 
     def _new_product(self, *, is_set_up: bool = True, **variables: str) -> Product:
         return Product(self._folder / "var", self._pooled, is_set_up=is_set_up, **{**self._variables, **variables})
+
+    def lines_of(self, generation: str) -> list[str]:
+        """Return what hosts have logged about a generation, with those that were replaced."""
+        outputs = [host.output.splitlines() for host in (*self.replaced, *self.hosts)]
+        return [line for lines in outputs for line in lines if generation in line]
 
     # --- the upgrade ---
 
@@ -136,6 +156,7 @@ class Fleet:
             old.admin().ask("Hello", "prompt")
         assert old.stop(90) == 0, old.output
         self.hosts[number] = self._new_product(PORT=_port(old), WORKERS=str(WORKERS)).start()
+        self.replaced.append(old)
         self._reload(down=[])
         old.close()
 

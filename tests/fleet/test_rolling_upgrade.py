@@ -11,12 +11,13 @@ import httpx
 import pytest
 
 from tests import books, servers
-from tests.conftest import _missing
+from tests.conftest import _missing, _need
 from tests.fleet import release
 from tests.fleet.hosts import Fleet, need_programs
 from tests.fleet.load import Load
 from tests.product import ApiUser, Product
 from tests.readers import wait_until
+from tests.redis_servers import RedisCluster
 from tests.servers import find
 from tests.upstreams import FakeOpenAI
 
@@ -38,10 +39,28 @@ def fleet(
     need_programs()
     with (
         servers.Redis() as redis,
-        Fleet(tmp_path_factory.mktemp("fleet"), postgres, redis).of_previous_release(upstream) as running,
+        Fleet(tmp_path_factory.mktemp("fleet"), postgres, redis).of_earlier_release(upstream) as running,
     ):
         if SOAK:
             running.fill(users=100_000, conversations=50_000, entries=50_000)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def fleet_on_cluster(
+    postgres: servers.Postgres, upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fleet]:
+    """Hosts of the first release that knows a Redis Cluster, on one of three nodes."""
+    if release.is_missing():
+        _missing(f"This clone lacks the previous release ({release.COMMIT[:12]}): git fetch --unshallow")
+    need_programs()
+    _need(RedisCluster)
+    with (
+        RedisCluster() as cluster,
+        Fleet(tmp_path_factory.mktemp("on-cluster"), postgres, cluster).of_earlier_release(
+            upstream, release.ProductWithCluster
+        ) as running,
+    ):
         yield running
 
 
@@ -57,7 +76,9 @@ def check(load: Load, fleet: Fleet) -> None:
     for user, reading in load.readings:
         reading.check()
         row = product.client(user.access).get(f"/api/generations/{reading.generation}/").json()
-        assert (row["status"], row["finish_reason"], row["content"]) == ("completed", "stop", reading.text), row
+        assert (row["status"], row["finish_reason"], row["content"]) == ("completed", "stop", reading.text), (
+            fleet.lines_of(reading.generation)
+        )
         assert row["charge"]["amount"] == 1
     assert books.still_running(fleet.database) == 0
     assert books.wrong_charges(fleet.database) == []
@@ -179,6 +200,17 @@ def _post(staff: httpx.Client, path: str, **fields: Any) -> None:
 
 def test_hosts_are_replaced_in_turn(fleet: Fleet, users: list[ApiUser]) -> None:
     """No request fails, no completion is lost, each is charged once."""
+    replace_all(fleet, users)
+
+
+@pytest.mark.skipif(not SOAK, reason="only in `make soak`; the hosts of the test above have one Redis")
+def test_hosts_on_a_redis_cluster_are_replaced_in_turn(fleet_on_cluster: Fleet) -> None:
+    """The same with a Redis Cluster, from the first release that knows one."""
+    replace_all(fleet_on_cluster, [fleet_on_cluster.hosts[0].register(f"user{number}") for number in range(USERS)])
+
+
+def replace_all(fleet: Fleet, users: list[ApiUser]) -> None:
+    """Replace host after host under load."""
     old_hosts = range(len(fleet.hosts))
     with Load(fleet.url, users, STREAMS, PROMPTS_A_SECOND) as load:
         if len(old_hosts) == 1:
@@ -188,3 +220,4 @@ def test_hosts_are_replaced_in_turn(fleet: Fleet, users: list[ApiUser]) -> None:
             served = load.served
             wait_until(lambda served=served: load.served > served + STREAMS)
     check(load, fleet)
+    print(f"{len(load.readings)} completions; prompts were accepted within {max(load.waits):.2f} s")
