@@ -39,7 +39,7 @@ redis.call('EXPIRE', KEYS[1], tonumber(ARGV[2]) * 2)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slot:
-    """One attempt's place among those of its key; `shared` where Redis counts it too, by its `token`."""
+    """One attempt's place among those of its key; `shared` where Redis counts its `token` too."""
 
     key_id: int
     token: str
