@@ -192,18 +192,19 @@ class Screening:
         if not self._used and lexicon.empty:
             return (event,)
         self._used = True
-        if isinstance(event, Delta) and self._passes(event.text, lexicon):
-            return (event,)
+        if (
+            isinstance(event, Delta)
+            and not self._before
+            and not self._reasoning.is_holding
+            and self._content.passes(event.text, lexicon)
+        ):
+            return (event,)  # alone and unchanged, as nearly all are
         passed = self._screened(event)
         return [*passed, Finished("content_filter")] if self._blocked else passed
 
     def flush(self) -> list[PipelineEvent]:
         passed = self._flushed_reasoning()
         return passed if self._blocked else passed + self._passed_content(None)
-
-    def _passes(self, text: str, lexicon: Lexicon) -> bool:
-        """Return whether a text of the content passes alone and unchanged, as nearly all do."""
-        return not self._before and not self._reasoning.is_holding and self._content.passes(text, lexicon)
 
     @property
     def content_blocked(self) -> bool:
