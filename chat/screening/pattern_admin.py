@@ -21,7 +21,7 @@ class PatternForm(forms.ModelForm[SensitivePattern]):
     """A pattern, and a text to try it with."""
 
     tried_text = forms.CharField(
-        label=_("text to try"),
+        label=_("Text to try"),
         required=False,
         strip=False,
         max_length=MOST_TRIED_CHARS,

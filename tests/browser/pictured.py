@@ -42,7 +42,7 @@ ANNOUNCEMENTS: tuple[dict[str, Any], ...] = (
     },
     {"severity": "critical", "text_en": "The model `gpt-4o` is not available.", "text_zh": "模型 `gpt-4o` 暂不可用。"},
 )
-PRIVACY = ("We keep your conversations until you **delete** them.", "我们保存你的对话，直到你**删除**它们。")
+PRIVACY = ("We keep your conversations until you delete them.", "我们保存你的对话，直到你删除它们。")
 
 
 @dataclass(frozen=True)

@@ -183,14 +183,14 @@ def prepare(windows: Windows, usual: Product, strict: Product) -> list[Seen]:
     conversation = pictured.ask_something(user)
     pictured.keep_presets(user)
     account = {**ACCOUNT, "conversation": conversation, "comparison": pictured.compare_models(user)}
+    account["shared"] = pictured.share(user, conversation)
     pictured.find_hits(user)
     tables = ("chat_sensitivepattern", "chat_refusaltext", "chat_hit")
     rows = {table: pictured.first_id(usual, table) for table in tables}
     staff = {name: path.format(**rows) for name, path in STAFF.items()}
-    shared = {**ENTRANCE, "shared": pictured.share(user, conversation)}
     announced, guest = pictured.announced(windows, usual), pictured.guest(windows, usual)
     return [
-        Seen(usual, shared),
+        Seen(usual, ENTRANCE),
         Seen(usual, account, user.context.storage_state()),
         Seen(usual, staff, admin.context.storage_state()),
         Seen(usual, {"announced": "/"}, announced.context.storage_state()),

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Regular, Visit
 from tests.browser.visitor import Visitor, content
-from tests.product import PASSWORD
+from tests.product import PASSWORD, Product
 
 CHINESE = re.compile(r"[\u4e00-\u9fff\uff00-\uffef]")
 
@@ -172,3 +172,14 @@ def test_api_docs(visit: Visit) -> None:
     expect(page.locator("#shape-Me")).to_contain_text("invite_code")
     page.evaluate("() => document.querySelectorAll('details').forEach(each => each.open = true)")
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
+
+
+def test_the_text_of_staff_is_seen(visit: Visit, mortal: Product) -> None:
+    """The page with a text of staff shows it, in a browser with scripts too."""
+    columns = "kind, text_en, text_zh, updated_at"
+    row = ("privacy", "We keep nothing.", "", "2026-11-30 00:00:00")
+    mortal.sql(f"INSERT INTO accounts_pagetext ({columns}) VALUES (?, ?, ?, ?)", *row)
+    page = visit(mortal).page
+    page.goto("/privacy/")
+    expect(page.get_by_text("We keep nothing.")).to_be_visible()
+    mortal.sql("DELETE FROM accounts_pagetext")
