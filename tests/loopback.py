@@ -88,6 +88,7 @@ class FakeServer:
     def __init__(self, port: int = 0, *, tls: ssl.SSLContext | None = None) -> None:
         self.port = port
         self.requests: list[Recorded] = []
+        self.probes: list[Recorded] = []
         self.connections = 0
         self.open_connections = 0
         self.open_streams = 0
@@ -101,6 +102,10 @@ class FakeServer:
     def exchange(self, request: Recorded, writer: asyncio.StreamWriter, calls: int) -> Exchange:
         """Return the argument of `handle`; subclasses may extend it."""
         return Exchange(request, writer, calls)
+
+    def is_probe(self, request: Recorded) -> bool:
+        """Return whether a request is recorded in `probes` instead of `requests`."""
+        return False
 
     async def handle(self, exchange: Exchange) -> None:
         """Respond to one request."""
@@ -173,8 +178,9 @@ class FakeServer:
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         request = await _read_request(reader)
-        self.requests.append(request)
-        calls = sum(other.body.get("model") == request.body.get("model") for other in self.requests)
+        (self.probes if self.is_probe(request) else self.requests).append(request)
+        model = request.body.get("model")
+        calls = sum(other.body.get("model") == model for other in [*self.requests, *self.probes])
         exchange = self.exchange(request, writer, calls)
         running = asyncio.ensure_future(self.handle(exchange))
         connection = writer.transport.get_protocol()

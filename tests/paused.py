@@ -7,10 +7,13 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+from tests.loopback import Recorded
 from tests.scenarios import ChatExchange, tokens
 from tests.upstreams import FakeOpenAI
 
 PAUSE = "⏸"
+# What neutral probes send, as a prompt or to embed.
+PROBES = ("Hi", ["Hi"])
 DELTA_CHARS = 8
 POLLING_SECONDS = 0.005
 
@@ -22,6 +25,11 @@ class PausedUpstream(FakeOpenAI):
         super().__init__(*args, **options)
         # How often each prompt may go on: the test's thread counts up, the upstream's thread down.
         self.allowed: Counter[str] = Counter()
+
+    def is_probe(self, request: Recorded) -> bool:
+        """Set the product's neutral probes apart: those that one test provokes may come during another."""
+        turns = request.body.get("messages") or [{"content": request.body.get("input")}]
+        return len(turns) == 1 and turns[0]["content"] in PROBES
 
     def go_on(self, prompt: str, pauses: int = 1) -> None:
         """Let the completion of this prompt go on, over so many pauses, now or when it comes to them.
