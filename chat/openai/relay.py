@@ -4,7 +4,6 @@ One caller waits for it, so nothing is stored or replayed. When the caller leave
 nothing, the run waits. All of this runs on the event loop's thread.
 """
 
-import asyncio
 import json
 import time
 from abc import abstractmethod
@@ -18,6 +17,7 @@ from chat.events.sink import Sink
 from chat.generations.late_thought import TAG
 from chat.openai import errors
 from chat.openai.details import Details
+from runtime.tasks import Flag
 
 # Characters that may wait for a caller; with more the upstream is not read on.
 FULL_CHARS = 64 * 1024
@@ -148,7 +148,7 @@ class StreamedRelay(Relay):
         self._sent = False
         self._texts: list[str] = []
         self._chars = 0
-        self._taken = asyncio.Event()
+        self._taken = Flag()
 
     def take(self) -> bytes:
         if not (self._texts or self._waiting or self._opening):
