@@ -38,9 +38,7 @@ THEMES = ("light", "dark")
 ENTRANCE = {
     "login": "/accounts/login/",
     "signup": "/accounts/signup/",
-    "signup-invited": "/accounts/signup/?invite=CLASS7B",
     "reset": "/accounts/password/reset/",
-    "privacy": "/privacy/",
     "api": "/api/docs/",
     "offline": "/offline/",
     "not-found": "/nowhere/",
@@ -48,10 +46,6 @@ ENTRANCE = {
 }
 ACCOUNT = {
     "chat": "/",
-    "menu": "/",
-    "settings": "/",
-    "settings-presets": "/",
-    "refused": "/",
     "tools": "/tools/",
     "usage": "/usage/",
     "invite": "/invite/",
@@ -61,17 +55,18 @@ ACCOUNT = {
     "connect": "/accounts/connect/",
     "data": "/accounts/data/",
     "sessions": "/accounts/sessions/",
-    "security": "/accounts/security/",
     "second-factor": "/accounts/2fa/",
     "authenticator": "/accounts/2fa/totp/activate/",
     "delete": "/accounts/delete/",
     "push-demo": "/push-demo/",
 }
+FURTHER_ENTRANCE = {"signup-invited": "/accounts/signup/?invite=CLASS7B", "privacy": "/privacy/"}
+FURTHER_ACCOUNT = {"menu": "/", "settings": "/", "settings-presets": "/", "refused": "/"}
+FURTHER_ACCOUNT |= {"security": "/accounts/security/"}
 GUEST = {"guest": "/", "guest-menu": "/", "guest-settings": "/", "guest-keep": "/accounts/keep/"}
-STAFF = {
-    "admin": "/admin/",
-    "dashboard": "/admin/dashboard/",
-    "admin-models": "/admin/providers/chatmodel/",
+STAFF = {"admin": "/admin/", "dashboard": "/admin/dashboard/", "admin-models": "/admin/providers/chatmodel/"}
+# Pages with rows that only the products of this module have, and pages on which something is done first.
+ROWS_OF_STAFF = {
     "admin-upstreams": "/admin/providers/upstream/",
     "admin-alerts": "/admin/providers/alert/",
     "admin-users": "/admin/accounts/user/",
@@ -182,15 +177,15 @@ def prepare(windows: Windows, usual: Product, strict: Product) -> list[Seen]:
     expect(terms.page).to_have_url(f"{terms.url}/accounts/terms/?next=%2F")
     conversation = pictured.ask_something(user)
     pictured.keep_presets(user)
-    account = {**ACCOUNT, "conversation": conversation, "comparison": pictured.compare_models(user)}
+    account = {**ACCOUNT, **FURTHER_ACCOUNT, "conversation": conversation, "comparison": pictured.compare_models(user)}
     account["shared"] = pictured.share(user, conversation)
     pictured.find_hits(user)
     tables = ("chat_sensitivepattern", "chat_refusaltext", "chat_hit")
     rows = {table: pictured.first_id(usual, table) for table in tables}
-    staff = {name: path.format(**rows) for name, path in STAFF.items()}
+    staff = {name: path.format(**rows) for name, path in {**STAFF, **ROWS_OF_STAFF}.items()}
     announced, guest = pictured.announced(windows, usual), pictured.guest(windows, usual)
     return [
-        Seen(usual, ENTRANCE),
+        Seen(usual, {**ENTRANCE, **FURTHER_ENTRANCE}),
         Seen(usual, account, user.context.storage_state()),
         Seen(usual, staff, admin.context.storage_state()),
         Seen(usual, {"announced": "/"}, announced.context.storage_state()),
