@@ -195,7 +195,7 @@ def test_kills_cost_only_what_the_killed_process_made(fleet: Fleet) -> None:
                 wait_until(lambda: set(children(fleet.hosts[0].pid)) <= books.generating(fleet.database))
                 kill(fleet, chance)
                 serve_on(load)
-            assert {refusal[:3] for refusal in load.refusals} <= {"503"}
+            assert [refusal for refusal in load.refusals if not refusal.startswith("503")] == []
             # Without the process that watches them, workers complete what they have.
             assert check(load, fleet) >= int(kill is not kill_main)
 
