@@ -26,7 +26,17 @@ test("after a slow update comes a pause", async () => {
   assert.ok(!pace.isDue(performance.now()), "not painted yet");
   await wait(1);
   assert.ok(!pace.isDue(performance.now() + 200));
-  assert.ok(pace.isDue(performance.now() + 1_000));
+  const later = performance.now() + 500;
+  const due = Array.from({ length: 24 }, () => pace.isDue(later)).indexOf(true);
+  assert.equal(due, 21, "frames count, whatever their length");
+});
+
+test("a pause ends after a second, because no frame is counted while no text waits", async () => {
+  const pace = new FramePace();
+  pace.measure(1_000, () => work(40));
+  await wait(1);
+  assert.ok(!pace.isDue(performance.now() + 500));
+  assert.ok(pace.isDue(performance.now() + 1_001));
 });
 
 test("a text that has ended is hurried: shorter updates, without pauses", async () => {

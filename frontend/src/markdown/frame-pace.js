@@ -8,12 +8,15 @@ const FRAME_MS = 14;
 /** So many times the duration of an update is the pause after it. */
 const PAUSE_FACTOR = 3;
 
-/** Milliseconds of an update that a reader notices, and of the pause after it: such frames shall be one in twenty. */
+/** Milliseconds of an update that a reader notices, and frames of the pause after it: less than one in twenty is slow. */
 const SLOW_MS = 30;
-const SLOW_PAUSE_MS = 350;
+const SLOW_PAUSE_FRAMES = 22;
+
+/** Milliseconds after which such a pause ends anyway: without a text that waits, no frames are counted. */
+const MOST_PAUSE_MS = 1_000;
 
 /** Milliseconds that an update may take; and while the user is typing. */
-const LONG_MS = 180;
+const LONG_MS = 120;
 const LONG_TYPING_MS = 90;
 
 /** Milliseconds that an update may take when the text is hurried: no pause follows it, so it is shorter. */
@@ -87,6 +90,9 @@ export class FramePace {
   #cost = new UpdateCost();
   /** Time before which nothing is rendered. */
   #notBefore = 0;
+  /** Frames of the pause that are left, and the time at which it ends anyway. */
+  #pauseFrames = 0;
+  #pauseEnd = 0;
   #key = typing.lastKey;
   #framesSinceKey = Infinity;
   /** Since when an update waits for a frame after a key. @type {number | null} */
@@ -96,7 +102,7 @@ export class FramePace {
   /** @param {boolean} value whether updates follow each other without a pause, because the text has ended */
   set hurried(value) {
     this.#isHurried = value;
-    if (value && Number.isFinite(this.#notBefore)) this.#notBefore = 0;
+    if (value && Number.isFinite(this.#notBefore)) this.#pause(0, 0, 0);
   }
 
   /**
@@ -106,7 +112,8 @@ export class FramePace {
   isDue(now) {
     this.#framesSinceKey = this.#key === typing.lastKey ? this.#framesSinceKey + 1 : 1;
     this.#key = typing.lastKey;
-    if (now < this.#notBefore) return false;
+    this.#pauseFrames -= 1;
+    if (now < this.#notBefore || (this.#pauseFrames >= 0 && now < this.#pauseEnd)) return false;
     if (!isTyping(now)) return true;
     this.#heldSince ??= now;
     if (now - this.#heldSince > MOST_WAIT_MS) return true;
@@ -139,15 +146,21 @@ export class FramePace {
       const end = performance.now();
       const duration = end - begin;
       if (chars) this.#cost.add(chars, duration);
-      this.#notBefore = this.#isHurried ? 0 : end + pauseAfter(duration);
+      if (this.#isHurried || duration <= FRAME_MS) this.#pause(0, 0, 0);
+      else this.#pause(end + PAUSE_FACTOR * duration, duration > SLOW_MS ? SLOW_PAUSE_FRAMES : 0, end + MOST_PAUSE_MS);
     });
   }
-}
 
-/** @param {number} duration milliseconds of an update */
-function pauseAfter(duration) {
-  const pause = duration > FRAME_MS ? PAUSE_FACTOR * duration : 0;
-  return duration > SLOW_MS ? Math.max(pause, SLOW_PAUSE_MS) : pause;
+  /**
+   * @param {number} notBefore the time of its end
+   * @param {number} frames that it has at least
+   * @param {number} end the time at which it ends without them
+   */
+  #pause(notBefore, frames, end) {
+    this.#notBefore = notBefore;
+    this.#pauseFrames = frames;
+    this.#pauseEnd = end;
+  }
 }
 
 /** @param {number} now */

@@ -9,10 +9,10 @@ import { appendToSections, removeFromSections } from "./sections.js";
 /** @import { Block } from "./markdown.js" */
 
 /** Milliseconds after the end of a text in which the rest of it is shown at the usual pace; then it is hurried. */
-const PATIENT_MS = 2_000;
+const PATIENT_MS = 30_000;
 
 /** Milliseconds for which the end of a text waits for what is not shown yet; then one frame shows all of it. */
-const MOST_REST_MS = 30_000;
+const MOST_REST_MS = 60_000;
 
 /** Numbers the texts of a page, so that the ids within them are unique. */
 const numbers = { last: 0 };

@@ -4,9 +4,6 @@
 /** Blocks of one section. */
 const SECTION_BLOCKS = 12;
 
-/** Sections between the last one and one that the browser may skip: nearer ones it would only lay out once more. */
-const NEAR_SECTIONS = 4;
-
 /** @param {string} className */
 function createDiv(className) {
   const node = document.createElement("div");
@@ -22,8 +19,7 @@ function createDiv(className) {
 export function appendToSections(root, growing) {
   let section = root.lastElementChild;
   if (!section || section.childElementCount >= SECTION_BLOCKS) {
-    const far = growing ? root.children[root.childElementCount - 1 - NEAR_SECTIONS] : null;
-    if (far?.querySelector(".formula")) far.classList.add("formulas");
+    if (growing && section?.querySelector(".formula")) section.classList.add("formulas");
     section = createDiv("section");
     root.append(section);
   }
