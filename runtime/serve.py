@@ -42,10 +42,8 @@ RETIRE_POLL_SECONDS = 0.2
 # Seconds an idle connection stays open: longer than in a proxy in front, which else writes into a closing connection.
 KEEP_ALIVE_SECONDS = 75
 # Bytes from which glibc returns a freed block to the system. By itself it raises this limit up to 32 MiB, and many
-# bodies at once leave gaps in the heap that are several times their size. Not less: SQLite takes 88 KiB for each
-# statement with a temporary table, as for RETURNING, and new pages for them cost more than such a statement. -3 is
-# glibc's name for this option.
-MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES = -3, 128 * 1024
+# bodies at once leave gaps in the heap that are several times their size. -3 is its name for this option.
+MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES = -3, 64 * 1024
 # Seconds to wait for each of the last steps: deleting the process's row, and closing connections to Redis.
 STOP_SECONDS = 3.0
 

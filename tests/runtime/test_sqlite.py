@@ -1,11 +1,8 @@
 """Our engine for SQLite does what Django's does, with less work for each transaction."""
 
-import platform
-import subprocess
-import sys
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +11,6 @@ from django.db import IntegrityError, connection, connections, transaction
 from django.db.models.functions import Now
 
 from accounts.models import ApiToken
-from runtime import serve
 from runtime.models import Process
 from tests import servers
 
@@ -94,39 +90,18 @@ def test_transactions_without_autocommit() -> None:
     assert names() == {"stored", "within", "at once"}
 
 
-async def test_each_thread_has_a_connection_of_its_own() -> None:
-    """No two threads share one, and the event loop's thread cannot use one while the loop runs."""
+@pytest.mark.usefixtures("database")
+def test_each_thread_has_a_connection_of_its_own() -> None:
+    """No two threads share one, and none can be opened in a thread whose event loop runs."""
     with ThreadPoolExecutor(1) as threads:
         other = threads.submit(lambda: connections["default"]).result()
         assert threads.submit(lambda: connections["default"]).result() is other
     assert connections["default"] is not other
-    with pytest.raises(SynchronousOnlyOperation):
-        store("refused")
 
+    async def store_in_loop() -> None:
+        with pytest.raises(SynchronousOnlyOperation):
+            store("refused")
 
-# Prints the page faults of a statement that makes a temporary table, in a process with this limit for blocks.
-FAULTS = """
-import ctypes, resource, sqlite3, sys
-ctypes.CDLL(None).mallopt(*map(int, sys.argv[1:3]))
-database = sqlite3.connect(sys.argv[3], isolation_level=None)
-database.execute("PRAGMA journal_mode=WAL")
-database.execute("CREATE TABLE kept (id INTEGER PRIMARY KEY, name TEXT)")
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _turn in range(100):
-        cursor = database.execute("INSERT INTO kept (name) SELECT name FROM kept WHERE id = 1 RETURNING id")
-        cursor.fetchall()
-        cursor.close()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 100
-database.execute("INSERT INTO kept (name) VALUES ('first')")
-print(min(faults() for _round in range(3)))
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such limit")
-def test_statements_with_temporary_tables_need_no_new_pages(tmp_path: Path) -> None:
-    """glibc keeps what SQLite takes for them, because new pages cost more than the statement itself."""
-    limit = [str(serve.MMAP_THRESHOLD), str(serve.MMAP_THRESHOLD_BYTES)]
-    command = [sys.executable, "-c", FAULTS, *limit, tmp_path / "faults.sqlite3"]
-    faults = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    assert float(faults) < 2
+    connection.close()
+    asyncio.run(store_in_loop())
+    assert names() == set()
