@@ -16,8 +16,8 @@ const SLOW_PAUSE_FRAMES = 22;
 const MOST_PAUSE_MS = 1_000;
 
 /** Milliseconds that an update may take; and while the user is typing. */
-const LONG_MS = 120;
-const LONG_TYPING_MS = 90;
+const LONG_MS = 100;
+const LONG_TYPING_MS = 80;
 
 /** Milliseconds that an update may take when the text is hurried: no pause follows it, so it is shorter. */
 const HURRIED_MS = 110;
