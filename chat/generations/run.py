@@ -90,7 +90,7 @@ class Run:
         self.row, self.draft, self.sink = row, draft, sink
         self._words, self._quota_hints = words, hints
         self.task: asyncio.Task[None] | None = None
-        # Whether the end was published; whether the row is gone with its user, so that there is nothing to end.
+        # Whether the end was published; and whether the row is gone with its user, so that there is nothing to end.
         self.completed = self.deleted = False
         self._attempts, self._images = attempts, MadeImages(row, decodings)
         # Of the tool calls that the caller got. They are no text, but not an empty completion either.
@@ -101,9 +101,10 @@ class Run:
         # The pages cited, as the upstream listed them: not screened yet.
         self._sources: tuple[Source, ...] = ()
         self._hits: set[Found] = set()
-        # `cancelled` or `interrupted`, once the end was requested from outside; the upstream's reason, or that of our
-        # limits, which is empty while the upstream has not ended the generation.
-        self._requested_end = self._finish_reason = ""
+        # `cancelled` or `interrupted`, once the end was requested from outside.
+        self._requested_end = ""
+        # The upstream's reason, or that of our limits; empty while the upstream has not ended the generation.
+        self._finish_reason = ""
         self._ends_conversation = self._blocked_by_vendor = self._request_at_fault = False
         self._screening: Screening | None = None
         self._pipeline: Pipeline
@@ -396,5 +397,4 @@ class Run:
         if event := representation.end_event(row):
             self.sink.complete(*event, number=row.last_event, finish_reason=self._finish_reason)
         self.completed = True
-        seconds = self._first_delta_seconds, time.monotonic() - self._started
-        ends.note(row, self._blame, *seconds, self._attempts.origin)
+        ends.note(row, self._blame, self._first_delta_seconds, time.monotonic() - self._started, self._attempts.origin)
