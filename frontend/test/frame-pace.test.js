@@ -39,11 +39,10 @@ test("a pause ends after a second, because no frame is counted while no text wai
   assert.ok(pace.isDue(performance.now() + 1_001));
 });
 
-test("a text that has ended is hurried: shorter updates, without pauses", async () => {
+test("a text that is hurried has no pauses between its updates", async () => {
   const pace = new FramePace();
   pace.measure(10_000, () => work(40));
   await wait(1);
-  const usual = pace.endOf("a".repeat(100_000), 0);
   assert.ok(!pace.isDue(performance.now()));
   pace.hurried = true;
   assert.ok(pace.isDue(performance.now()));
@@ -51,7 +50,6 @@ test("a text that has ended is hurried: shorter updates, without pauses", async 
   assert.ok(!pace.isDue(performance.now()), "not painted yet");
   await wait(1);
   assert.ok(pace.isDue(performance.now()));
-  assert.ok(pace.endOf("a".repeat(100_000), 0) <= usual);
 });
 
 /** @param {[number, number][]} updates characters and milliseconds of each */

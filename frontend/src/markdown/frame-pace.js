@@ -19,9 +19,6 @@ const MOST_PAUSE_MS = 1_000;
 const LONG_MS = 100;
 const LONG_TYPING_MS = 80;
 
-/** Milliseconds that an update may take when the text is hurried: no pause follows it, so it is shorter. */
-const HURRIED_MS = 110;
-
 /** Characters that an update may add: the first one, and any. */
 const FIRST_CHARS = 1_000;
 const LEAST_CHARS = 80;
@@ -126,8 +123,7 @@ export class FramePace {
    * @param {number} shown the characters that are shown
    */
   endOf(source, shown) {
-    const most = this.#isHurried ? HURRIED_MS : LONG_MS;
-    const end = shown + this.#cost.fittingChars(isTyping(performance.now()) ? LONG_TYPING_MS : most);
+    const end = shown + this.#cost.fittingChars(isTyping(performance.now()) ? LONG_TYPING_MS : LONG_MS);
     if (end >= source.length) return source.length;
     return /[\uD800-\uDBFF]/.test(source.charAt(end - 1)) ? end + 1 : end;
   }

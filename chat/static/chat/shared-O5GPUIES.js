@@ -1,1 +1,0 @@
-import{a as r}from"./chunks/chunk-4IYHXG7T.js";import{c as e}from"./chunks/chunk-4GCRH6DA.js";import"./chunks/chunk-XHDFQREZ.js";import"./chunks/chunk-KE47JQLL.js";import"./chunks/chunk-SKXYPAOE.js";import"./chunks/chunk-DCANE7XH.js";for(let o of document.querySelectorAll('.answer [data-part="content"]'))new e(o).finish();for(let o of document.querySelectorAll(".bubble"))r(o);
