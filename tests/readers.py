@@ -119,9 +119,10 @@ async def _connect(url: str, token: str, reading: Reading, limit: int | None) ->
         head += [f"Authorization: Bearer {token}"]
         head += [f"Last-Event-ID: {reading.last_id}"] if reading.last_id else []
         writer.write("\r\n".join([*head, "", ""]).encode())
-        status = int((await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1])
+        head_of_response = await reader.readuntil(b"\r\n\r\n")
+        status = int(head_of_response.split(b" ", 2)[1])
         reading.connections += 1
-        assert status in {200, 204, 502, 503}, status
+        assert status in {200, 204, 502, 503}, (reading.generation, head_of_response, await reader.read(1000))
         if status == 200:
             await _take(reader, reading, limit)
         else:

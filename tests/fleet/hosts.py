@@ -86,6 +86,7 @@ class Fleet:
                 yield
             finally:
                 for host in self.hosts:
+                    self._keep_log(host)
                     host.close()
 
     @contextmanager
@@ -97,6 +98,11 @@ class Fleet:
 
     def _new_product(self, *, is_set_up: bool = True, **variables: str) -> Product:
         return Product(self._folder / "var", self._pooled, is_set_up=is_set_up, **{**self._variables, **variables})
+
+    def _keep_log(self, host: Product) -> None:
+        """Append what a host has logged to a file beside the logs of nginx, for the time after a failure."""
+        with (self._folder / f"host-{_port(host)}.log").open("a") as file:
+            file.write(host.output)
 
     def lines_of(self, generation: str) -> list[str]:
         """Return what hosts have logged about a generation, with those that were replaced."""
@@ -195,6 +201,7 @@ class Fleet:
             os.kill(pid, signal.SIGKILL)
         host.wait_for_death()
         wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 90)
+        self._keep_log(host)
         host.start()
 
 

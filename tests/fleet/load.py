@@ -45,8 +45,12 @@ class Asking(ABC):
     @property
     def served(self) -> int:
         """The number of completions so far that were read to their end."""
-        assert self._thread.is_alive(), self._error
+        self.require_sound()
         return sum(reading.ended for _user, reading in list(self.readings))
+
+    def require_sound(self) -> None:
+        """Fail when the users ask no more, because something was wrong."""
+        assert self._thread.is_alive(), self._error
 
     @abstractmethod
     async def _ask_on(self, client: httpx.AsyncClient) -> None:

@@ -104,10 +104,11 @@ FAULTS: list[Callable[[Fleet, random.Random], None]] = [freeze_postgres, freeze_
 FAULTS += [kill_main, kill_host] * SOAK
 
 
-def break_things(fleet: Fleet, chance: random.Random, rounds: int) -> None:
+def break_things(fleet: Fleet, chance: random.Random, rounds: int, crowd: Crowd) -> None:
     for _round in range(rounds):
         for fault in chance.sample(FAULTS, len(FAULTS)):
             time.sleep(chance.uniform(0, FAULTS_PAUSE))
+            crowd.require_sound()
             fault(fleet, chance)
 
 
@@ -230,7 +231,7 @@ def test_random_faults_cost_nothing(fleet: Fleet) -> None:
     all_rounds = ROUNDS if len(fleet.redis_servers) == 1 else ROUNDS_ON_CLUSTER
     for rounds in (all_rounds - all_rounds // 2, all_rounds // 2):
         with Crowd(fleet.url, users, chance, USERS_PAUSE) as crowd:
-            break_things(fleet, chance, rounds)
+            break_things(fleet, chance, rounds, crowd)
             served = crowd.served
             wait_until(lambda crowd=crowd, served=served: crowd.served > served + USERS // 2)
         check(crowd, fleet)
