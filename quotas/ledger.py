@@ -74,7 +74,7 @@ def reserve(user_id: int, model_id: int, reference: str, now: datetime | None = 
         unit = {"user": user_id, "model": model_id, "day": _date_value(cursor, day_of(now)), "reference": reference}
         quota_id, source, figures = _take(cursor, unit, now)
         reserved = {**unit, "quota": quota_id, "source": source, "now": _datetime_value(cursor, now)}
-        ((reservation_id,),) = _rows(cursor, statements.RESERVE, reserved)
+        reservation_id = _insert(cursor, statements.RESERVE, reserved)
     _delete_counter(user_id)
     return ReservedUnit(now, reservation_id, quota_id, resets_at(now), figures.remaining)
 
@@ -191,8 +191,12 @@ def _exhausted(daily_limit: int | None, now: datetime) -> QuotaExhausted:
 
 def _take(cursor: CursorWrapper, unit: Values, now: datetime) -> tuple[int, str, Figures]:
     """Take one unit for a model; return quota, source and the figures after it."""
-    for quota_id, used, limit, credits_left in _rows(cursor, statements.take_daily(), unit):
-        return quota_id, Source.DAILY.value, Figures(used, _limit(None, limit), credits_left)
+    if _returns(cursor):
+        for quota_id, used, limit, credits_left in _rows(cursor, statements.take_daily(returning=True), unit):
+            return quota_id, Source.DAILY.value, Figures(used, _limit(None, limit), credits_left)
+    elif _change(cursor, statements.take_daily(returning=False), unit):
+        ((quota_id, figures),) = _standing(cursor, "of_model", unit, now)
+        return quota_id, Source.DAILY.value, figures
     user_id = unit["user"]
     quota_id, daily_limit = _quota_of(cursor, user_id, unit["model"])
     if _change(cursor, statements.TAKE_CREDIT, {**unit, "quota": quota_id}):
@@ -211,8 +215,11 @@ def _end(
     _require_transaction()
     now = _datetime_value(cursor, timezone.now())
     ends = {"reference": reference, "status": status.value, "reason": reason, "now": now}
-    rows = _rows(cursor, statements.END, ends)
-    ended_now = bool(rows)
+    if _returns(cursor):
+        rows = _rows(cursor, statements.END + statements.ENDED, ends)
+        ended_now = bool(rows)
+    else:
+        ended_now, rows = _change(cursor, statements.END, ends) == 1, []
     if not (rows := rows or _rows(cursor, statements.RESERVATION, {"reference": reference})):
         raise Reservation.DoesNotExist(reference)
     user_id, quota_id, day, source, ended_as, first_reason, invitation = rows[0]
@@ -286,6 +293,20 @@ def _require_transaction() -> None:
         raise transaction.TransactionManagementError(
             "quotas are changed inside the transaction that stores the message"
         )
+
+
+def _returns(cursor: CursorWrapper) -> bool:
+    """Return whether `RETURNING` is cheap; SQLite makes a temporary table for it, which costs more than a query."""
+    return bool(cursor.db.vendor != "sqlite")
+
+
+def _insert(cursor: CursorWrapper, statement: str, values: Values) -> int:
+    """Insert a row and return its id."""
+    if not _returns(cursor):
+        cursor.execute(statement, values)
+        return int(cursor.lastrowid)
+    ((row_id,),) = _rows(cursor, statement + " RETURNING id", values)
+    return int(row_id)
 
 
 def _change(cursor: CursorWrapper, statement: str, values: Values) -> int:

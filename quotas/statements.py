@@ -24,8 +24,8 @@ SELECT quota.id, quota.daily_limit, {group_limit}
 FROM quotas_quotamodel link JOIN quotas_quota quota ON quota.id = link.quota_id
 WHERE link.model_id = %(model)s
 """
-# One statement finds the model's quota and the user's limit, takes the unit and returns the figures after it. The first
-# unit of a day is compared with 0 only.
+# One statement finds the model's quota and the user's limit, and takes the unit. The first unit of a day is compared
+# with 0 only.
 _TAKE_DAILY = """
 INSERT INTO quotas_dailyusage (user_id, quota_id, day, used, revision)
 SELECT %(user)s, quota.id, %(day)s, 1, 0
@@ -33,6 +33,9 @@ FROM quotas_quotamodel link JOIN quotas_quota quota ON quota.id = link.quota_id
 WHERE link.model_id = %(model)s AND {limit} > 0
 ON CONFLICT (user_id, quota_id, day) DO UPDATE SET used = quotas_dailyusage.used + 1
 WHERE quotas_dailyusage.used < {limit_of_row}
+"""
+# The figures after it.
+_TAKEN = """
 RETURNING quota_id, used, {limit_of_row},
           COALESCE((SELECT credits FROM quotas_creditbalance balance
                     WHERE balance.quota_id = quotas_dailyusage.quota_id AND balance.user_id = %(user)s), 0)
@@ -53,10 +56,11 @@ def quota_of_model() -> str:
 
 
 @cache
-def take_daily() -> str:
+def take_daily(*, returning: bool) -> str:
     limit = f"COALESCE({_group_limit()}, quota.daily_limit, {MOST})"
     of_row = f"(SELECT {limit} FROM quotas_quota quota WHERE quota.id = quotas_dailyusage.quota_id)"  # noqa: S608
-    return _TAKE_DAILY.format(limit=limit, limit_of_row=of_row)
+    statement = _TAKE_DAILY + _TAKEN if returning else _TAKE_DAILY
+    return statement.format(limit=limit, limit_of_row=of_row)
 
 
 @cache
@@ -87,7 +91,6 @@ WHERE user_id = %(user)s AND quota_id = %(quota)s AND credits > 0
 RESERVE = """
 INSERT INTO quotas_reservation (user_id, quota_id, day, source, status, reference, reason, created_at)
 VALUES (%(user)s, %(quota)s, %(day)s, %(source)s, 'reserved', %(reference)s, '', %(now)s)
-RETURNING id
 """
 
 # The last column is the user's pending invitation. Selecting it here saves each completion a statement of its own.
@@ -95,10 +98,11 @@ _ENDED = """
 user_id, quota_id, day, source, status, reason,
 (SELECT id FROM quotas_invitation WHERE invited_id = quotas_reservation.user_id AND status = 'pending')
 """
-END = f"""
+END = """
 UPDATE quotas_reservation SET status = %(status)s, reason = %(reason)s, ended_at = %(now)s
-WHERE reference = %(reference)s AND status = 'reserved' RETURNING {_ENDED}
-"""  # noqa: S608 - made of our own names
+WHERE reference = %(reference)s AND status = 'reserved'
+"""
+ENDED = f" RETURNING {_ENDED}"
 RESERVATION = f"SELECT {_ENDED} FROM quotas_reservation WHERE reference = %(reference)s"  # noqa: S608
 GIVE_BACK_DAILY = """
 UPDATE quotas_dailyusage SET used = used - 1

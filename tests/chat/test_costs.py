@@ -28,7 +28,7 @@ from tests import factories
 pytestmark = pytest.mark.django_db(transaction=True)
 
 # Statements of one completion, with those that begin transactions, in a new conversation and in one with a turn.
-STATEMENTS = {"new": 19, "another": 24}
+STATEMENTS = {"new": 21, "another": 26}
 # Calls of Python functions of one completion of three deltas, on the event loop and in the database thread; and of each
 # further delta, from an event of the adapter and from the bytes of the upstream on, to a reader who keeps up.
 CALLS = {"loop": 736, "database": 625, "delta": 16}
