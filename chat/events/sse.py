@@ -343,6 +343,10 @@ class LogStream(SourceStream):
         super().__init__(streams, user_id, follower)
         follower.offer = self._offer
 
+    def _opening(self) -> bytes:
+        """Return what waits too, such as the `start` event of a new generation."""
+        return OPENING + self._source.take()
+
     def _offer(self, data: bytes) -> bool:
         """Send what follows all that was sent; return whether the client took it."""
         writer = self._writer
