@@ -81,8 +81,9 @@ class ConversationQuerySet(CountedRows["Conversation"]):
 class Conversation(models.Model):
     """An ordered history of messages, owned by one user."""
 
+    # `conversations_of_user` begins with it.
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.CASCADE, related_name="conversations", verbose_name=_("user")
+        settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, related_name="conversations", verbose_name=_("user")
     )
     title = models.CharField(_("title"), max_length=TITLE_CHARS)
     system_prompt = models.TextField(_("system prompt"), blank=True)
@@ -257,14 +258,15 @@ class Generation(MessagePart):
         FAILED = "failed", _("failed")
 
     id = models.CharField(primary_key=True, max_length=32, default=new_generation_id, editable=False)
+    # `one_generation_per_key` begins with it.
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.CASCADE, related_name="generations", verbose_name=_("user")
+        settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, related_name="generations", verbose_name=_("user")
     )
     conversation = models.ForeignKey(
         Conversation, models.SET_NULL, null=True, related_name="generations", verbose_name=_("conversation")
     )
     message = models.OneToOneField(Message, models.SET_NULL, null=True, related_name="generation")
-    quota = models.ForeignKey(Quota, models.PROTECT, related_name="+", verbose_name=_("quota"))
+    quota = models.ForeignKey(Quota, models.PROTECT, db_index=False, related_name="+", verbose_name=_("quota"))
     # RESTRICT allows deleting both together with their user, and neither alone.
     reservation = models.OneToOneField(Reservation, models.RESTRICT, related_name="+")
     model = models.CharField(_("model"), max_length=100)
