@@ -317,6 +317,7 @@ class Application:
             with suppress(RequestAborted):
                 await self._handler(scope)(scope, receive, send_with_headers)
         finally:
+            scope.get("extensions", {}).pop(DIRECT, None)  # it refers to the scope
             path = scope["path"]
             if status:
                 RESPONSES.labels(f"{status // 100}xx").inc()

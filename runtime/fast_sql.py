@@ -128,11 +128,12 @@ def _defaults(
             constants[field.attname] = field.get_default()
         else:
             functions.append((field.attname, field.get_default))
-    # A one-to-one relation also notes the row at the other side.
+    # Not noted at the other side of a one-to-one relation, because two rows that refer to each other are only freed by
+    # the garbage collector.
     foreign_keys = {
         field.name: field.attname
         for field in model._meta.concrete_fields
-        if type(field) is ForeignKey and field.target_field.primary_key
+        if isinstance(field, ForeignKey) and field.target_field.primary_key
     }
     return constants, functions, frozenset(field.attname for field in model._meta.concrete_fields), foreign_keys
 

@@ -292,6 +292,14 @@ class Source(Protocol):
     def leave(self) -> None: ...
 
 
+def _ignore() -> None:
+    """Do nothing for a stream that has left."""
+
+
+def _refuse(_event: bytes) -> bool:
+    return False
+
+
 class SourceStream(Stream):
     """A reader who gets everything that waits in one piece."""
 
@@ -332,12 +340,14 @@ class SourceStream(Stream):
 
     def _leave(self) -> None:
         self._source.leave()
+        self._source.wake = _ignore  # with `_wake`, only the garbage collector would free the two
 
 
 class LogStream(SourceStream):
     """A reader of an event log, which gives new events to readers who keep up."""
 
     __slots__ = ()
+    _source: Follower
 
     def __init__(self, streams: OpenStreams, user_id: int, follower: Follower) -> None:
         super().__init__(streams, user_id, follower)
@@ -346,6 +356,10 @@ class LogStream(SourceStream):
     def _opening(self) -> bytes:
         """Return what waits too, such as the `start` event of a new generation."""
         return OPENING + self._source.take()
+
+    def _leave(self) -> None:
+        super()._leave()
+        self._source.offer = _refuse
 
     def _offer(self, data: bytes) -> bool:
         """Send what follows all that was sent; return whether the client took it."""

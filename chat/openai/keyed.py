@@ -150,6 +150,7 @@ class Recording(Sink):
         elif self.failure is None:
             self._bytes += self.relay.content
         self.at_end = True
+        self._stop = None  # it refers to the run, which refers to this
         self.charged = bool(data.get("charge", {}).get("amount"))
         self._ended(self)
         self._wake()

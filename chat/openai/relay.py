@@ -95,6 +95,7 @@ class Relay(Sink):
         self, name: str, data: Mapping[str, Any], *, number: int | None = None, finish_reason: str = ""
     ) -> None:
         self.at_end = True
+        self._stop = None  # it refers to the run, which refers to this
         if name == "error":
             self.failure = data
             self._fail(data)

@@ -4,8 +4,10 @@ When a change makes completions cheaper, lower the figure here; when one must ma
 """
 
 import asyncio
+import gc
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 from django.db import connection
 
 from accounts.models import ApiToken
+from chat.apps import chat
 from chat.models import Message
 from chat.screening.models import SensitiveWord
 from chatproject.asgi import Application
@@ -37,6 +40,7 @@ CALLS_FROM_BYTES = 33
 # and of packages differ by some calls, newer ones of Python make fewer.
 MOST, LEAST = 1.05, 0.8
 DELTAS, MORE_DELTAS = 3, 103
+PACKAGES = {"accounts", "chat", "chatproject", "providers", "quotas", "runtime", "web"}
 # The event loop's own code, which runs as often as threads happen to wake it.
 LOOP, BESIDE = str(Path(asyncio.__file__).parent), ("selectors.py", "threading.py")
 
@@ -115,10 +119,13 @@ class Client:
 
     async def complete(self, upstream: PacedUpstream | None = None, **body: Any) -> bytes:
         """Return the events of a completion."""
+        return await self.post("/api/chat/", {"model": "demo", "prompt": "Hello", **body}, upstream)
+
+    async def post(self, path: str, body: dict[str, Any], upstream: PacedUpstream | None = None) -> bytes:
         sent: list[dict[str, Any]] = []
         reader = QuickReader(upstream.got if upstream else asyncio.Event())
         extensions = {DIRECT: reader} if upstream else {}
-        requests = iter([{"type": "http.request", "body": orjson.dumps({"model": "demo", "prompt": "Hello", **body})}])
+        requests = iter([{"type": "http.request", "body": orjson.dumps(body)}])
 
         async def receive() -> dict[str, Any]:
             for request in requests:
@@ -127,13 +134,14 @@ class Client:
 
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
-            if upstream and b"event: message" in message.get("body", b""):
+            if upstream and b"word " in message.get("body", b""):
                 upstream.got.set()
 
-        scope = {"type": "http", "method": "POST", "path": "/api/chat/", "raw_path": b"/api/chat/", "query_string": b""}
+        scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b""}
         await self._application(
             {**scope, "headers": self._headers, "client": ("127.0.0.1", 1), "extensions": extensions}, receive, send
         )
+        assert DIRECT not in extensions  # it refers to the scope, which refers to them
         return b"".join(message.get("body", b"") for message in sent) + reader.taken
 
 
@@ -218,6 +226,46 @@ async def test_calls_of_a_delta_from_the_upstreams_bytes(client: Client, setting
     # The fake upstream's own call for each delta is one of them.
     each = (calls[MORE_DELTAS] - calls[DELTAS]) / (MORE_DELTAS - DELTAS)
     assert CALLS_FROM_BYTES * LEAST <= each <= CALLS_FROM_BYTES * MOST
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/chat/", {"prompt": "Hello"}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}], "stream": True}),
+    ],
+)
+async def test_the_garbage_collector_has_nothing_to_free(
+    client: Client, settings: Any, path: str, body: dict[str, Any]
+) -> None:
+    """The objects of a completion do not refer to each other in circles, so they are freed as soon as it ends."""
+    settings.ALLOWED_PRIVATE_UPSTREAMS = ["127.0.0.1"]
+    async with PacedUpstream() as upstream:
+        await database.run(_use, upstream.base_url)
+        upstream.deltas = DELTAS
+        await client.post(path, {"model": "paced", **body}, upstream)  # fills caches
+        with _garbage() as found:
+            await client.post(path, {"model": "paced", **body}, upstream)
+            await chat().generations.wait()
+            await asyncio.sleep(0)  # callbacks of the last task
+    assert {type(each).__qualname__ for each in found if type(each).__module__.partition(".")[0] in PACKAGES} == set()
+
+
+@contextmanager
+def _garbage() -> Iterator[list[Any]]:
+    """Yield a list that gets all objects of the block that only the garbage collector would free."""
+    found: list[Any] = []
+    gc.collect()
+    gc.disable()
+    try:
+        yield found
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        found += gc.garbage
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
 
 
 def _use(base_url: str) -> None:

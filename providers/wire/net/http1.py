@@ -181,6 +181,7 @@ class Connection(WaitingProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        del self._parser  # it refers to this object
         self._cancel_timer()
         self._lost(self)
         if self._busy and not self._complete and self._error is None:
