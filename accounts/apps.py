@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Collection
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
@@ -43,6 +44,7 @@ class AccountsConfig(AppConfig):
         self.deletions = import_module("accounts.deletion").Deletions(runtime().process)
 
 
+@cache
 def accounts() -> AccountsConfig:
     """Return the owner of the package's objects; only edges call this."""
     return cast("AccountsConfig", apps.get_app_config("accounts"))

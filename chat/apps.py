@@ -1,5 +1,5 @@
 import threading
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, cast
 
 from django.apps import AppConfig, apps
@@ -102,6 +102,7 @@ def _traces() -> "Traces | None":
     return Traces(tracing, settings.TRACEPARENT_UPSTREAMS)
 
 
+@cache
 def chat() -> ChatConfig:
     """Return the owner of this package's objects.
 

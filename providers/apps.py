@@ -3,6 +3,7 @@
 Views, admin pages and commands look the objects up here.
 """
 
+from functools import cache
 from typing import TYPE_CHECKING, cast
 
 from django.apps import AppConfig, apps
@@ -57,6 +58,7 @@ class ProvidersConfig(AppConfig):
         runtime().process.every(lambda: RENEW_SECONDS, "attempts of keys", limits.renew)
 
 
+@cache
 def providers_app() -> ProvidersConfig:
     """Return the running app, which owns the objects."""
     return cast("ProvidersConfig", apps.get_app_config("providers"))

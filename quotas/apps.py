@@ -1,3 +1,4 @@
+from functools import cache
 from typing import cast
 
 from django.apps import AppConfig, apps
@@ -23,6 +24,7 @@ class QuotasConfig(AppConfig):
         providers_app().alerts.watch(group_use.SOURCE)
 
 
+@cache
 def quotas_app() -> QuotasConfig:
     """Return the config that owns the snapshot and the counters."""
     return cast(QuotasConfig, apps.get_app_config("quotas"))

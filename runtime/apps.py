@@ -1,7 +1,8 @@
+from functools import cache
 from typing import TYPE_CHECKING, cast
 
 from django.apps import AppConfig, apps
-from django.conf import settings
+from django.conf import LazySettings, settings
 
 from runtime import logs
 
@@ -27,6 +28,8 @@ class RuntimeConfig(AppConfig):
         from runtime.writer import Writer  # noqa: PLC0415
 
         logs.configure("DEBUG" if settings.DEBUG else "INFO")
+        # Settings have no methods to hide, for which Django looks in Python at each read of one.
+        LazySettings.__getattribute__ = object.__getattribute__  # type: ignore[method-assign]
         keep_connections_by_thread()
         self.database = DatabaseExecutor()
         self.writer = Writer(self.database)
@@ -61,6 +64,7 @@ def _tracing(instance: str) -> "Tracing | None":
     return Tracing(settings.OTEL_EXPORTER_OTLP_ENDPOINT, headers, service, instance)
 
 
+@cache
 def runtime() -> RuntimeConfig:
     """Return the owner of the process's objects; only edges call this.
 
