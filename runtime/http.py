@@ -65,6 +65,31 @@ class DirectWriter:
         self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._cycle.chunked_encoding else data)
 
 
+class HeadWithBody:
+    """A transport for one response, which sends its head in one write with the beginning of its body."""
+
+    __slots__ = ("_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head: bytes | None = b""
+
+    def write(self, data: bytes) -> None:
+        if self._head is None:
+            self._transport.write(data)
+        elif self._head:
+            self._transport.write(self._head + data)
+            self._head = None
+        else:
+            self._head = data
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        self._transport.close()
+
+
 class Flow:
     """Pauses reading and writing as uvicorn's `FlowControl` does, in a tenth of its memory."""
 
@@ -198,6 +223,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle and self.cycle.scope["method"] != "HEAD":
             extensions: dict[str, Any] = {DIRECT: DirectWriter(self.cycle)}
             self.cycle.scope["extensions"] = extensions
+            if not self.cycle.waiting_for_100_continue:
+                self.cycle.transport = HeadWithBody(self.transport)  # type: ignore[assignment]
 
     def awaits_request(self) -> bool:
         """Return whether a request may come, is being read, or has no response yet."""

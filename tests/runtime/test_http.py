@@ -91,3 +91,32 @@ async def test_direct_writes_stop_where_the_client_is_behind() -> None:
     body = received.partition(b"\r\n\r\n")[2]
     assert body.startswith(b"6\r\nbegin \r\n7\r\ndirect \r\n4\r\nend \r\n10000\r\ny")
     assert body.endswith(b"4\r\nlast\r\n0\r\n\r\n")
+
+
+async def test_a_head_comes_with_the_beginning_of_its_body() -> None:
+    """It waits for the body and is sent in one piece with it; the head that asks for the rest of a request does not."""
+    goes_on, begun = asyncio.Event(), asyncio.Event()
+
+    async def respond(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        if scope["path"] == "/slow":
+            begun.set()
+            await goes_on.wait()
+        await send({"type": "http.response.body", "body": b"body"})
+
+    async with serving(respond) as (host, port):
+        slow, writer = await asyncio.open_connection(host, port)
+        writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        first = asyncio.create_task(slow.read(65_536))
+        await begun.wait()
+        other, other_writer = await asyncio.open_connection(host, port)
+        other_writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        assert (await other.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+        other_writer.write(b"{}")
+        assert (await other.readuntil(b"body")).startswith(b"HTTP/1.1 200 ")
+        assert not first.done()
+        goes_on.set()
+        assert (await first).endswith(b"\r\n\r\nbody")
+        writer.close()
+        other_writer.close()
