@@ -7,7 +7,7 @@ user, and the sums stay exact. Push channels count their own bytes (`Channel.kep
 them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self, TypeVar, get_args
 
 from django.conf import settings
@@ -27,12 +27,15 @@ Kind = Literal["conversations", "unkept", "attachments"]
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _CHANNELS = "(SELECT COALESCE(SUM(kept_bytes), 0) FROM chat_channel WHERE user_id = %(user)s)"
-# Plain SQL, because the ORM has no conditional upsert. `kind` is the column that grows; the others start with 0.
+# Plain SQL, because the ORM has no conditional upsert. `kind` is the column that grows; the others start with 0. Nearly
+# all users have a row, so the cheaper UPDATE comes first: SQLite takes 64 KiB for an INSERT from a SELECT.
 _INTO = "INSERT INTO chat_storageuse (user_id, conversations, unkept, attachments)"
 _ROW = "%(user)s, {conversations}, {unkept}, {attachments}"
 _GROW = "ON CONFLICT (user_id) DO UPDATE SET {kind} = chat_storageuse.{kind} + %(size)s"
 _SUM = "chat_storageuse.conversations + chat_storageuse.unkept + chat_storageuse.attachments"
+_UPDATE = "UPDATE chat_storageuse SET {kind} = {kind} + %(size)s WHERE user_id = %(user)s"
 _ADD = f"{_INTO} VALUES ({_ROW}) {_GROW}"
+_TAKE_AGAIN = f"{_UPDATE} AND {_SUM} + {_CHANNELS} + %(size)s <= %(limit)s"
 _TAKE = f"""
 {_INTO} SELECT {_ROW} WHERE {_CHANNELS} + %(size)s <= %(limit)s
 {_GROW} WHERE {_SUM} + {_CHANNELS} + %(size)s <= %(limit)s
@@ -50,7 +53,7 @@ def _by_kind(statement: str) -> Mapping[Kind, str]:
     }
 
 
-_ADDS, _TAKES = _by_kind(_ADD), _by_kind(_TAKE)
+_ADDS, _TAKES = (_by_kind(_UPDATE), _by_kind(_ADD)), (_by_kind(_TAKE_AGAIN), _by_kind(_TAKE))
 
 
 class CountedRows(QuerySet[T]):
@@ -96,9 +99,7 @@ def size_of(*texts: str) -> int:
 
 def take(user_id: int, size: int, kind: Kind = "conversations") -> bool:
     """Count bytes that are about to be stored; return False if they exceed STORAGE_MIB_PER_USER."""
-    with connection.cursor() as cursor:
-        cursor.execute(_TAKES[kind], {"user": user_id, "size": size, "limit": _limit()})
-        return bool(cursor.rowcount == 1)
+    return _change(_TAKES, kind, {"user": user_id, "size": size, "limit": _limit()})
 
 
 def has_room(user_id: int, size: int) -> bool:
@@ -112,17 +113,22 @@ def has_room(user_id: int, size: int) -> bool:
 def add(user_id: int, kind: Kind, size: int) -> None:
     """Count bytes regardless of the limit, or give them back if `size` is negative."""
     if size:
-        _change(user_id, kind, size)
+        _change(_ADDS, kind, {"user": user_id, "size": size})
 
 
 def lock(user_id: int) -> None:
     """Let the user's other writers wait until this transaction ends."""
-    _change(user_id, "conversations", 0)
+    _change(_ADDS, "conversations", {"user": user_id, "size": 0})
 
 
-def _change(user_id: int, kind: Kind, size: int) -> None:
+def _change(statements: Sequence[Mapping[Kind, str]], kind: Kind, values: Mapping[str, int]) -> bool:
+    """Execute one statement after the other until one changes the user's row; return whether one did."""
     with connection.cursor() as cursor:
-        cursor.execute(_ADDS[kind], {"user": user_id, "size": size})
+        for statement in statements:
+            cursor.execute(statement[kind], values)
+            if cursor.rowcount == 1:
+                return True
+    return False
 
 
 def _limit() -> int:

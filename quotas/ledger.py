@@ -192,9 +192,9 @@ def _exhausted(daily_limit: int | None, now: datetime) -> QuotaExhausted:
 def _take(cursor: CursorWrapper, unit: Values, now: datetime) -> tuple[int, str, Figures]:
     """Take one unit for a model; return quota, source and the figures after it."""
     if _returns(cursor):
-        for quota_id, used, limit, credits_left in _rows(cursor, statements.take_daily(returning=True), unit):
+        for quota_id, used, limit, credits_left in _rows(cursor, statements.take_daily("returning"), unit):
             return quota_id, Source.DAILY.value, Figures(used, _limit(None, limit), credits_left)
-    elif _change(cursor, statements.take_daily(returning=False), unit):
+    elif _change(cursor, statements.take_daily("again"), unit) or _change(cursor, statements.take_daily("first"), unit):
         ((quota_id, figures),) = _standing(cursor, "of_model", unit, now)
         return quota_id, Source.DAILY.value, figures
     user_id = unit["user"]
