@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, closing, suppress
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
 import django
 
@@ -30,9 +30,10 @@ from django.core.handlers.exception import convert_exception_to_response  # noqa
 from django.http import HttpResponseBase  # noqa: E402
 from django.http.request import split_domain_port, validate_host  # noqa: E402
 from django.http.response import ResponseHeaders  # noqa: E402
-from django.urls import ResolverMatch, URLResolver, set_script_prefix  # noqa: E402
+from django.urls import URLResolver, set_script_prefix  # noqa: E402
 from django.urls.exceptions import Resolver404  # noqa: E402
 from django.urls.resolvers import RegexPattern  # noqa: E402
+from django.utils.log import log_response  # noqa: E402
 from django.utils.module_loading import import_string  # noqa: E402
 from django.utils.translation import gettext_lazy as _  # noqa: E402
 from prometheus_client import Counter  # noqa: E402
@@ -199,16 +200,28 @@ class StreamHandler(ASGIHandler):
         super().__init__()
         self._uploads = uploads
 
-    def resolve_request(self, request: Any) -> ResolverMatch:
-        """Take the view that `Application` found when it chose this handler."""
-        request.resolver_match = request.scope[_MATCH]
-        return cast("ResolverMatch", request.resolver_match)
+    async def run_get_response(self, request: Any) -> HttpResponseBase:
+        """Return the response of middleware and view.
+
+        Django's own would use a thread to log each refused request, and sets the root URLconf, which is the default.
+        """
+        response: Any = await self._middleware_chain(request)
+        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            log_response("%s: %s", response.reason_phrase, request.path, response=response, request=request)
+        return response  # type: ignore[no-any-return]
+
+    async def _view_response(self, request: Any) -> HttpResponseBase:
+        """Call the view that `Application` found when it chose this handler.
+
+        All these views are async, without transactions and templates, and refusals are rendered by the middleware. So
+        nothing else of Django's method applies; it would use a thread for each refusal.
+        """
+        request.resolver_match = match = request.scope[_MATCH]
+        response: HttpResponseBase = await match.func(request, *match.args, **match.kwargs)
+        return response
 
     def load_middleware(self, is_async: bool = True) -> None:
-        self._view_middleware: list[Any] = []
-        self._template_response_middleware: list[Any] = []
-        self._exception_middleware: list[Any] = []
-        handler = self._get_response_async  # type: ignore[attr-defined]
+        handler: Any = self._view_response
         for path in reversed(settings.STREAM_MIDDLEWARE):
             handler = convert_exception_to_response(import_string(path)(handler))
         self._middleware_chain = handler
@@ -227,9 +240,7 @@ class StreamHandler(ASGIHandler):
         try:
             with closing(request):
                 response = await self.run_get_response(request)
-            # Free the request now: the stream may stay open for long and does not need it.
-            response._resource_closers.clear()  # type: ignore[attr-defined]
-            del request
+            del request  # free it now: the stream may stay open for long and does not need it
             if isinstance(response, EventStreamResponse):
                 response.connect(scope.get("extensions", {}).get(DIRECT))
                 await self._send_events(response, scope, send)

@@ -97,10 +97,13 @@ def locale(get_response: Handler) -> Handler:
 
 
 def _vary(response: HttpResponseBase, name: str) -> None:
-    if response.has_header("Vary"):
-        patch_vary_headers(response, (name,))
-    else:
+    vary = response.headers.get("Vary")
+    if vary is None:
         response.headers["Vary"] = name
+    elif vary == "Accept-Language":  # nearly always, and Django takes it apart
+        response.headers["Vary"] = f"{vary}, {name}"
+    else:
+        patch_vary_headers(response, (name,))
 
 
 def refusals(get_response: Handler) -> Handler:

@@ -181,8 +181,7 @@ class Run:
             log.exception("generation failed", generation=self.row.id, error=type(error).__name__)
             return self._failed({"code": "internal_error"})
         finally:
-            # The attempts refer to this run no longer: it is freed at once, and not by the garbage collector.
-            self._reading, self._attempts.take = False, None
+            self._reading, self._attempts.take = False, None  # else the two would refer to each other
 
     async def _read(self) -> End:
         """Read the upstream through the pipeline until the first `Finished`, then close it."""

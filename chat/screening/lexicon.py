@@ -217,7 +217,7 @@ class Lexicon:
 
         `costs` counts texts that belong together.
         """
-        if self.empty:
+        if self.empty or not text:
             return []
         bare, costs = letters_of(text), Costs() if costs is None else costs
         return uncovered(match for part in self.parts for match in part.matches(text, bare, costs))
