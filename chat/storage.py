@@ -122,7 +122,7 @@ def lock(user_id: int) -> None:
 
 
 def _change(statements: Sequence[Mapping[Kind, str]], kind: Kind, values: Mapping[str, int]) -> bool:
-    """Execute one statement after the other until one changes the user's row; return whether one did."""
+    """Return whether one of the statements changed the user's row; later ones are left out."""
     with connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement[kind], values)

@@ -296,7 +296,10 @@ def _require_transaction() -> None:
 
 
 def _returns(cursor: CursorWrapper) -> bool:
-    """Return whether `RETURNING` is cheap; SQLite makes a temporary table for it, which costs more than a query."""
+    """Return whether `RETURNING` costs less than a query.
+
+    SQLite makes a temporary table for it.
+    """
     return bool(cursor.db.vendor != "sqlite")
 
 

@@ -66,7 +66,7 @@ class DirectWriter:
 
 
 class HeadWithBody:
-    """A transport for one response, which sends its head in one write with the beginning of its body."""
+    """Sends the head of one response together with the beginning of its body."""
 
     __slots__ = ("_head", "_transport")
 
@@ -157,7 +157,10 @@ class BoundedProtocol(HttpToolsProtocol):
     __slots__ = ("_message_began", "_part", "_part_began", "_part_bytes", "_part_timer", "_progress_timer")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Do what uvicorn does, but without asking for the socket, of which uvloop makes an object in 50 µs."""
+        """Do what uvicorn does, but without asking for the socket.
+
+        uvloop makes an object of it, which takes 50 µs.
+        """
         self.connections.add(self)
         self.transport = transport
         self.server, self.client = _address(transport, "sockname"), _address(transport, "peername")
