@@ -94,7 +94,7 @@ class Bytes(Func):
 
 def size_of(*texts: str) -> int:
     """Return the bytes of texts in UTF-8."""
-    return sum(len(text.encode()) for text in texts)
+    return sum([len(text.encode()) for text in texts])
 
 
 def take(user_id: int, size: int, kind: Kind = "conversations") -> bool:

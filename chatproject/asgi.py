@@ -7,10 +7,11 @@
 import asyncio
 import os
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, closing, suppress
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -79,6 +80,11 @@ Message = Mapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 
 
+@cache
+def _responses(hundreds: int) -> Counter:
+    return RESPONSES.labels(f"{hundreds}xx")
+
+
 def _without_spare_slashes(path: str) -> str:
     """Return the path without the empty parts that mistyped base URLs of /v1 cause."""
     parts = [*filter(None, path.split("/"))]
@@ -91,7 +97,7 @@ def _request_id(scope: Scope) -> str:
         given = str(dict(scope["headers"]).get(b"x-request-id", b""), "latin1")
         if REQUEST_ID.fullmatch(given):
             return given
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)
 
 
 def _may_ask_another(scope: Scope) -> bool:
@@ -331,7 +337,7 @@ class Application:
             scope.get("extensions", {}).pop(DIRECT, None)  # it refers to the scope
             path = scope["path"]
             if status:
-                RESPONSES.labels(f"{status // 100}xx").inc()
+                _responses(status // 100).inc()
             log.info(
                 "request",
                 request_id=request_id,

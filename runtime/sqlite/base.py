@@ -25,13 +25,6 @@ def _converted(query: str, param_names: tuple[str, ...] | None) -> str:
 
 
 class Cursor(base.SQLiteCursorWrapper):
-    def execute(self, query: str, params: Any = None) -> Any:
-        """Execute a statement; values by name come in a dict."""
-        if params is None:
-            return sqlite3.Cursor.execute(self, query)
-        names = tuple(params) if isinstance(params, dict) else None
-        return sqlite3.Cursor.execute(self, _converted(query, names), params)
-
     def convert_query(self, query: str, *, param_names: list[str] | None = None) -> str:
         return _converted(query, None if param_names is None else tuple(param_names))
 
@@ -43,7 +36,10 @@ class Statements(CursorWrapper):
         if self.db.execute_wrappers or self.db.needs_rollback:
             return super().execute(sql, params)
         try:
-            return self.cursor.execute(sql) if params is None else self.cursor.execute(sql, params)
+            if params is None:
+                return sqlite3.Cursor.execute(self.cursor, sql)
+            names = tuple(params) if isinstance(params, dict) else None
+            return sqlite3.Cursor.execute(self.cursor, _converted(sql, names), params)
         except sqlite3.Error:
             with self.db.wrap_database_errors:
                 raise

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 STATEMENTS = {"new": 21, "another": 26}
 # Calls of Python functions of one completion of three deltas, on the event loop and in the database thread; and of each
 # further delta, from an event of the adapter and from the bytes of the upstream on, to a reader who keeps up.
-CALLS = {"loop": 736, "database": 625, "delta": 16}
+CALLS = {"loop": 645, "database": 580, "delta": 16}
 CALLS_FROM_BYTES = 33
 # The share of a figure that a count may reach, and the one below which the figure is out of date. Versions of Python
 # and of packages differ by some calls, newer ones of Python make fewer.
