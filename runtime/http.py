@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import sys
 import termios
+from functools import lru_cache
 from typing import Any, Literal
 
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -20,6 +21,8 @@ DIRECT = "rivulet.direct"
 PROXIED = "rivulet.proxied"
 # The header with which nginx asks another process; sent only to a trusted proxy that sent the other one.
 ANOTHER_PROCESS, MAY_ASK_ANOTHER = "X-Accel-Redirect", b"x-rivulet-another"
+# Addresses of senders for which it is remembered whether they are trusted proxies.
+MOST_SENDERS = 1_000
 # Bytes of a request's head; a longer head is refused with 431.
 MAX_HEAD_BYTES = 64 * 1024
 # Seconds for a request's head, for the first one from the connection on; then the connection is closed.
@@ -144,11 +147,18 @@ def _address(transport: asyncio.Transport, name: str) -> tuple[str, int] | None:
 class TrustedProxies(ProxyHeadersMiddleware):
     """Takes the client's address from the headers of trusted proxies, and marks their requests."""
 
+    def __init__(self, app: Any, trusted_hosts: Any) -> None:
+        super().__init__(app, trusted_hosts)
+        # Remembered, because each look takes the address apart.
+        self._trusts = lru_cache(MOST_SENDERS)(self.trusted_hosts.__contains__)
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         sender, _port = scope.get("client") or (None, 0)
-        if sender in self.trusted_hosts:
+        if self._trusts(sender):
             scope.setdefault("extensions", {})[PROXIED] = {}
-        await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
 
 class BoundedProtocol(HttpToolsProtocol):

@@ -206,19 +206,19 @@ class Endpoint:
 
     `admits` judges each resolved address, or the proxy's; None: every address is allowed. `tls` replaces the usual
     verification, for private certificate authorities. `headers` and `query` are added to each request and win over the
-    adapter's own; they are pairs, because an endpoint is compared and hashed.
+    adapter's own; they are pairs, because an endpoint is compared. Its hash is short, because each request needs it.
     """
 
     base_url: str
     proxy: str | None = None
-    clocks: Clocks = DEFAULT_CLOCKS
-    admits: AddressCheck | None = None
-    tls: ssl.SSLContext | None = None
+    clocks: Clocks = field(default=DEFAULT_CLOCKS, hash=False)
+    admits: AddressCheck | None = field(default=None, hash=False)
+    tls: ssl.SSLContext | None = field(default=None, hash=False)
     # Options of single adapters: `Provider.options` names the ones that an adapter uses.
     sign_host: str | None = None
     raw_key: bool = False
-    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False, hash=False)
+    query: tuple[tuple[str, str], ...] = field(default=(), repr=False, hash=False)
 
     def with_headers(self, own: Mapping[str, str]) -> dict[str, str]:
         """Return an adapter's headers with those of the endpoint, which win in any case."""
