@@ -135,12 +135,15 @@ def detach(user_id: int, own_reasons: Collection[str]) -> None:
     rows.update(user=None)
 
 
-def state(user_id: int, quota_id: int, now: datetime | None = None) -> QuotaState:
-    """Return the contract's `Quota` of one quota for this user; raise Quota.DoesNotExist."""
+def state(user_id: int, quota_id: int, now: datetime | None = None, language: str | None = None) -> QuotaState:
+    """Return the contract's `Quota` of one quota for this user; raise Quota.DoesNotExist.
+
+    Its title is in the given language, else in the active one.
+    """
     now = now or timezone.now()
     with connection.cursor() as cursor:
         for _quota_id, figures in _standing(cursor, "one", {"user": user_id, "quota": quota_id}, now):
-            return _state(user_id, quota_id, figures, now)
+            return _state(user_id, quota_id, figures, now, language)
     raise Quota.DoesNotExist(quota_id)
 
 
@@ -159,7 +162,9 @@ def overview(user: AbstractBaseUser) -> list[QuotaState]:
             figures = _all_figures(cursor, user.pk, now)
         transaction.on_commit(lambda: hints.store(user.pk, figures, now), robust=True)
     states = (
-        (quota, _shown(quota, figures[quota.id], groups, now)) for quota in table.quotas.values() if quota.id in figures
+        (quota, _shown(quota, figures[quota.id], groups, now, str(quota.title)))
+        for quota in table.quotas.values()
+        if quota.id in figures
     )
     return [state for quota, state in states if state["models"] or state["credits"] or not quota.models]
 
@@ -270,15 +275,16 @@ def _standing(
     ]
 
 
-def _state(user_id: int, quota_id: int, figures: Figures, now: datetime) -> QuotaState:
+def _state(user_id: int, quota_id: int, figures: Figures, now: datetime, language: str | None) -> QuotaState:
     snapshot = quotas_app().snapshot
-    return _shown(snapshot.quota(quota_id), figures, snapshot.current().groups_of(user_id), now)
+    quota, table = snapshot.quota(quota_id), snapshot.current()
+    return _shown(quota, figures, table.groups_of(user_id), now, table.title(quota, language))
 
 
-def _shown(quota: QuotaConfig, figures: Figures, groups: Set[int], now: datetime) -> QuotaState:
+def _shown(quota: QuotaConfig, figures: Figures, groups: Set[int], now: datetime, title: str) -> QuotaState:
     return {
         "slug": quota.slug,
-        "title": str(quota.title),
+        "title": title,
         "models": quota.slugs_for(groups),
         "daily_limit": figures.limit,
         "used_today": figures.used,

@@ -4,9 +4,10 @@ The ledger's own statements decide what a limit allows, never this copy.
 """
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.db.models import Prefetch
+from django.utils import translation
 from django_stubs_ext import StrOrPromise
 
 from providers import access
@@ -50,10 +51,22 @@ class QuotaTable:
     quota_of: Mapping[str, int]
     # Whether any limit or model depends on the user's groups.
     by_group: bool
+    # Titles by quota and language, as far as they were asked for.
+    _titles: dict[tuple[int, str], str] = field(default_factory=dict)
 
     def groups_of(self, user_id: int) -> frozenset[int]:
         """Return a user's groups, without a query where groups change nothing."""
         return access.groups_of(user_id) if self.by_group else frozenset()
+
+    def title(self, quota: QuotaConfig, language: str | None) -> str:
+        """Return a quota's title in a language, None for the active one."""
+        if language is None:
+            return str(quota.title)
+        title = self._titles.get((quota.id, language))
+        if title is None:
+            with translation.override(language):
+                title = self._titles[quota.id, language] = str(quota.title)
+        return title
 
 
 class QuotaSnapshot(TTLCache[QuotaTable]):

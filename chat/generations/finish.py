@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone, translation
+from django.utils import timezone
 
 from accounts import token_limits
 from chat import storage
@@ -202,5 +202,4 @@ def fill_quota(row: Generation) -> Generation:
 
 
 def _quota_of(row: Generation) -> dict[str, Any]:
-    with translation.override(row.language):
-        return dict(ledger.state(row.user_id, row.quota_id))
+    return dict(ledger.state(row.user_id, row.quota_id, language=row.language))
