@@ -233,7 +233,8 @@ class StreamHandler(ASGIHandler):
         self._middleware_chain = handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        set_script_prefix(scope.get("root_path", "") or "/")
+        if root_path := scope.get("root_path"):
+            set_script_prefix(root_path)
         body = await self._uploads.read(scope, receive)
         request, error_response = self.create_request(scope, body)
         if request is None:

@@ -8,7 +8,6 @@ import asyncio
 import io
 import re
 import zlib
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -106,14 +105,15 @@ class Uploads:
 
     def __init__(self) -> None:
         # Bytes of each user; None: without a known sender.
-        self._bytes: Counter[int | None] = Counter()
+        self._bytes: dict[int | None, int] = {}
         # Bodies that have not arrived completely, the oldest first.
         self._incomplete: dict[Body, None] = {}
 
     def count(self, sender: int | None, change: int) -> None:
-        self._bytes[sender] += change
-        if not self._bytes[sender]:
-            del self._bytes[sender]
+        if total := self._bytes.get(sender, 0) + change:
+            self._bytes[sender] = total
+        else:
+            self._bytes.pop(sender, None)
 
     def make_room(self, body: Body, size: int) -> None:
         """Let `body` grow by `size`; raise the refusal if it may not.
@@ -122,11 +122,11 @@ class Uploads:
         """
         sender = body.sender
         if sender is None:
-            while self._bytes[None] + size > ANONYMOUS_BYTES:
+            while self._bytes.get(None, 0) + size > ANONYMOUS_BYTES:
                 self._give_way(None, body)
-        elif self._bytes[sender] + size > USER_BYTES:
+        elif self._bytes.get(sender, 0) + size > USER_BYTES:
             raise TooManyRequests(retry_after=RETRY_SECONDS)
-        while sender is not None and self._bytes.total() - self._bytes[None] + size > ALL_USERS_BYTES:
+        while sender is not None and sum(self._bytes.values()) - self._bytes.get(None, 0) + size > ALL_USERS_BYTES:
             users = [(used, user) for user, used in self._bytes.items() if user is not None]
             self._give_way(max(users)[1], body)
 

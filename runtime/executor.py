@@ -41,7 +41,7 @@ def database_thread_count() -> int:
 
 
 def _tidy_connections() -> None:
-    """Do what Django does at the beginning of a request, with the connections of this thread."""
+    """Do with the connections of this thread what Django does for each request."""
     for own in connections.all(initialized_only=True):
         own.queries_log.clear()
         own.close_if_unusable_or_obsolete()

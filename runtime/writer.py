@@ -74,15 +74,19 @@ class Writer:
             needs_call = len(self._waiting) > self._calls * MOST_TOGETHER
             self._calls += needs_call
         if needs_call:
-            self._database.submit(self._commit_waiting).add_done_callback(self._publish)
+            self._database.submit(self._serve_waiting).add_done_callback(self._refuse_unserved)
         return await write.future  # type: ignore[no-any-return]
 
     def waiting(self) -> int:
         """Return how many writes wait for a thread."""
         return len(self._waiting)
 
+    def _serve_waiting(self) -> None:
+        """Commit writes that wait, and publish their outcomes. Runs in a database thread."""
+        _publish(self._commit_waiting())
+
     def _commit_waiting(self) -> list[Outcome]:
-        """Commit writes that wait, except those whose callers have left. Runs in a database thread."""
+        """Commit writes that wait, except those whose callers have left."""
         taken = self._take(MOST_TOGETHER)
         writes = sorted((write for write in taken if not write.future.cancelled()), key=lambda write: write.order)
         if len(writes) < 2:
@@ -101,16 +105,21 @@ class Writer:
             waiting = len(self._waiting)
             return [self._waiting.popleft() for _write in range(waiting if most is None else min(most, waiting))]
 
-    def _publish(self, call: "Future[list[Outcome]]") -> None:
-        """Pass outcomes to the callers' event loops, from the thread that ended the call."""
-        if call.cancelled() or call.exception():  # nothing was taken: the threads have ended, or got no connection
+    def _refuse_unserved(self, call: "Future[None]") -> None:
+        """Refuse what waits after a call that took nothing.
+
+        Then the threads have ended, or got no connection.
+        """
+        if call.cancelled() or call.exception():
             error = OperationalError("no database thread served this write")
-            outcomes = [Outcome(write, error=error) for write in self._take()]
-        else:
-            outcomes = call.result()
-        for loop in {outcome.write.future.get_loop() for outcome in outcomes}:
-            with suppress(RuntimeError):  # this loop is closed, so nothing waits there
-                loop.call_soon_threadsafe(_settle, [each for each in outcomes if each.write.future.get_loop() is loop])
+            _publish([Outcome(write, error=error) for write in self._take()])
+
+
+def _publish(outcomes: list[Outcome]) -> None:
+    """Pass outcomes to the callers' event loops, from the thread that has them."""
+    for loop in {outcome.write.future.get_loop() for outcome in outcomes}:
+        with suppress(RuntimeError):  # this loop is closed, so nothing waits there
+            loop.call_soon_threadsafe(_settle, [each for each in outcomes if each.write.future.get_loop() is loop])
 
 
 def _settle(outcomes: list[Outcome]) -> None:
