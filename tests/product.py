@@ -461,7 +461,7 @@ def post_many(
         limits = httpx.Limits(max_connections=None)
         headers = {"Authorization": f"Bearer {api_user.access}"}
         async with httpx.AsyncClient(
-            base_url=api_user.product.url, headers=headers, limits=limits, timeout=60, trust_env=False
+            base_url=api_user.product.url, headers=headers, limits=limits, timeout=60, trust_env=False, verify=False
         ) as client:
             posts = [client.post(url, json=body, headers=headers) for body, headers in bodies]
             return list(await asyncio.gather(*posts))

@@ -27,7 +27,7 @@ class Counted:
 
     def __init__(self, api_user: ApiUser, token: str) -> None:
         self.calls = 0
-        http = httpx.Client(trust_env=False, event_hooks={"request": [self._count]})
+        http = httpx.Client(trust_env=False, verify=False, event_hooks={"request": [self._count]})
         self.client = OpenAI(base_url=f"{api_user.product.url}/v1", api_key=token, http_client=http)
 
     def _count(self, request: httpx.Request) -> None:

@@ -156,7 +156,7 @@ def test_a_streamed_completion(caller: httpx.Client) -> None:
 def test_tool_calls_with_openais_client(scene: Scene, api_user: ApiUser) -> None:
     """OpenAI's client returns calls and results as it got them, and the vendor gets its signed thinking back."""
     token = api_user.client.post("/api/tokens/", json={"name": "sdk"}).json()["token"]
-    http = httpx.Client(trust_env=False)
+    http = httpx.Client(trust_env=False, verify=False)
     with OpenAI(base_url=f"{scene.product.url}/v1", api_key=token, http_client=http) as client:
         first = client.chat.completions.create(model="tooled", messages=HELLO, tools=TOOLS).choices[0]
         assert first.finish_reason == "tool_calls"

@@ -74,7 +74,7 @@ def test_make_run_prints_the_password_once(tmp_path: Path, venv: Path) -> None:
         assert address, printed
         assert password, printed
         login = {"username": "admin", "password": password[1]}
-        with httpx.Client(base_url=address[0], trust_env=False, timeout=30) as client:
+        with httpx.Client(base_url=address[0], trust_env=False, verify=False, timeout=30) as client:
             assert client.post("/api/auth/token/", json=login).status_code == 200
         assert stop(process) == 0
     installed = (venv / ".run").stat().st_mtime_ns

@@ -30,6 +30,7 @@ def test_deltas_pass_nginx_one_by_one(product: Product, upstream: PausedUpstream
             base_url=f"http://127.0.0.1:{port}",
             headers={"Authorization": f"Bearer {api_user.access}"},
             trust_env=False,
+            verify=False,
             timeout=30,
         )
         with client:
@@ -145,7 +146,10 @@ def test_static_files_of_both_releases_are_found(tmp_path: Path) -> None:
     old, new = (str(release.server_port) for release in releases)
     both = f"fail_timeout=5s; server 127.0.0.1:{new};"
     text = front(tmp_path, old, port).replace("fail_timeout=5s;", both, 1)
-    with nginx(tmp_path, text), httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+    with (
+        nginx(tmp_path, text),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=False) as client,
+    ):
         found = [client.get(f"/static/chat.{name}.js").status_code for name in (old, new) * 2]
         assert found == [200] * 4
         assert client.get("/static/chat.js").status_code == 404
@@ -176,7 +180,7 @@ def test_in_front_of_a_vendor(upstream: FakeOpenAI, tmp_path: Path) -> None:
             next(events)
             api_user.stop(generation)
         upstream.closed_at("Stop me behind nginx")
-        assert httpx.get(f"http://127.0.0.1:{port}/other", trust_env=False).status_code == 404
+        assert httpx.get(f"http://127.0.0.1:{port}/other", trust_env=False, verify=False).status_code == 404
         assert not (home / "access.log").exists() or not (home / "access.log").read_text()
     assert "\n    deny all;" in text
 

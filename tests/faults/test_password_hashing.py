@@ -46,13 +46,20 @@ def hashing_product(
 def log_in(product: Product, name: str, address: str = "10.0.0.1") -> httpx.Response:
     body = {"username": name, "password": PASSWORD}
     return httpx.post(
-        f"{product.url}/api/auth/token/", json=body, headers={"X-Forwarded-For": address}, timeout=120, trust_env=False
+        f"{product.url}/api/auth/token/",
+        json=body,
+        headers={"X-Forwarded-For": address},
+        timeout=120,
+        trust_env=False,
+        verify=False,
     )
 
 
 def log_in_on_page(product: Product, name: str, address: str) -> httpx.Response:
     """Send the form of the login page as a browser does."""
-    with httpx.Client(base_url=product.url, headers={"X-Forwarded-For": address}, timeout=120, trust_env=False) as page:
+    with httpx.Client(
+        base_url=product.url, headers={"X-Forwarded-For": address}, timeout=120, trust_env=False, verify=False
+    ) as page:
         page.get("/accounts/login/")
         fields = {"login": name, "password": PASSWORD, "csrfmiddlewaretoken": page.cookies["csrftoken"]}
         return page.post("/accounts/login/", data=fields, headers={"Referer": product.url})

@@ -173,7 +173,7 @@ class Said:
 
 
 def sdk(upstream: FakeAzure, key: str = KEY) -> openai.AsyncAzureOpenAI:
-    http = httpx.AsyncClient(trust_env=False)
+    http = httpx.AsyncClient(trust_env=False, verify=False)
     return openai.AsyncAzureOpenAI(
         azure_endpoint=upstream.base_url, api_key=key, api_version=API_VERSION, max_retries=0, http_client=http
     )

@@ -28,7 +28,7 @@ def at_once(api_user: ApiUser, requests: list[tuple[str, str, Any]]) -> list[htt
     async def send() -> list[httpx.Response]:
         headers, limits = {"Authorization": f"Bearer {api_user.access}"}, httpx.Limits(max_connections=10)
         async with httpx.AsyncClient(
-            base_url=api_user.product.url, headers=headers, limits=limits, timeout=120, trust_env=False
+            base_url=api_user.product.url, headers=headers, limits=limits, timeout=120, trust_env=False, verify=False
         ) as client:
             return list(await asyncio.gather(*(client.request(way, path, json=body) for way, path, body in requests)))
 
@@ -91,7 +91,7 @@ def fill_streams(greedy: ApiUser) -> None:
         limits = httpx.Limits(max_connections=None)
         async with (
             httpx.AsyncClient(
-                base_url=greedy.product.url, headers=headers, limits=limits, timeout=60, trust_env=False
+                base_url=greedy.product.url, headers=headers, limits=limits, timeout=60, trust_env=False, verify=False
             ) as client,
             AsyncExitStack() as streams,
         ):
