@@ -129,8 +129,8 @@ async def _ask_all(server: FakeServer, questions: list[tuple[str, Question]]) ->
             providers_app().configuration.forget()
             ended = await asyncio.gather(*(_ask(*row) for row in rows))
             alerts = _alerts()
+            asked = [recorded for recorded in server.requests if PROBE not in json.dumps(recorded.body)]
             for (name, question), row_id in zip(some, ended, strict=True):
-                asked = [recorded for recorded in server.requests if PROBE not in json.dumps(recorded.body)]
                 calls = [sum(recorded.came_with(key) for recorded in asked) for key in question.keys]
                 found[name] = await database.run(_outcome, row_id, calls, pauses[row_id], alerts)
             await database.run(ChatModel.objects.update, enabled=False)
@@ -190,8 +190,8 @@ def _outcome(row_id: str, calls: list[int], pauses: list[float], alerts: Mapping
     upstream = Upstream.objects.get(routes__model=model)
     pool = list(upstream.keys.order_by("id"))
     shown = representation.generation(row)
-    reasons = [*KeyTrouble.objects.values_list("status_reason", flat=True)]
-    reasons += UpstreamTrouble.objects.values_list("status_reason", flat=True)
+    reasons = [*KeyTrouble.objects.filter(key__in=pool).values_list("status_reason", flat=True)]
+    reasons += upstream.troubles.values_list("status_reason", flat=True)
     circuit = upstream.troubles.first()
     return Outcome(
         events=[_event(block) for block in said.split("\n\n") if block],
