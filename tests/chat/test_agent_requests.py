@@ -16,7 +16,7 @@ from tests.upstreams import FakeOpenAI
 
 # A vendor's usual time to a first delta.
 FIRST_SECONDS = 0.3
-ROUNDS, MOST_RATIO = 5, 1.5
+LEAST_ROUNDS, MOST_ROUNDS, MOST_RATIO = 3, 5, 1.5
 
 HELLO: dict[str, Any] = {"role": "user", "content": "Hello"}
 SYSTEM = {"role": "system", "content": ("You are careful. " * 4_000)[:60_000]}
@@ -49,14 +49,21 @@ def first_delta(client: httpx.Client, **body: Any) -> float:
         return time.perf_counter() - began
 
 
+def ratio(times: list[tuple[float, float]]) -> float:
+    """Return how many times the median of the small requests that of the large ones is."""
+    small_median, large_median = (statistics.median(column) for column in zip(*times, strict=True))
+    return large_median / small_median
+
+
 @pytest.mark.server
 @pytest.mark.alone
 def test_large_requests_wait_little_longer_than_small_ones(product: Product, upstream: FakeOpenAI) -> None:
     """A 1.4 MB photo, 60,000 characters of instructions and 200 tools reach the vendor whole, and soon."""
     client = product.client(product.register("agent").access)
     large = {"messages": [SYSTEM, ASKED], "tools": TOOLS}
-    times = [(first_delta(client, messages=[HELLO]), first_delta(client, **large)) for _ in range(ROUNDS)]
-    small_median, large_median = (statistics.median(column) for column in zip(*times, strict=True))
-    assert large_median <= MOST_RATIO * small_median, times
+    times: list[tuple[float, float]] = []
+    while len(times) < LEAST_ROUNDS or (len(times) < MOST_ROUNDS and ratio(times) > MOST_RATIO):
+        times.append((first_delta(client, messages=[HELLO]), first_delta(client, **large)))
+    assert ratio(times) <= MOST_RATIO, times
     sent = upstream.requests[-1].body
     assert (sent["messages"], sent["tools"]) == ([SYSTEM, ASKED], TOOLS)

@@ -15,6 +15,8 @@ from tests.upstreams import FakeOpenAI
 pytestmark = pytest.mark.alone
 
 PASSED_ON_WITHIN_SECONDS = 0.010
+# Completions at least, for a median, and at most.
+LEAST_TRIES, MOST_TRIES = 3, 5
 
 
 class Clock(FakeOpenAI):
@@ -41,7 +43,7 @@ def test_deltas_are_passed_on_within_milliseconds(clock: Clock, tmp_path: Path) 
     with Product(tmp_path, **connected(clock)) as product:
         api_user = product.register("alice")
         first, later = [], []
-        for _ in range(5):
+        for number in range(1, MOST_TRIES + 1):
             delays = []
             with api_user.asking("What time is it?", "plain") as stream:
                 for event in stream:
@@ -51,6 +53,8 @@ def test_deltas_are_passed_on_within_milliseconds(clock: Clock, tmp_path: Path) 
             assert len(delays) == 10
             first.append(delays[0])
             later.append(min(delays[1:]))
+            if number >= LEAST_TRIES and max(min(first), min(later)) < PASSED_ON_WITHIN_SECONDS:
+                break
     assert min(first) < PASSED_ON_WITHIN_SECONDS
     assert min(later) < PASSED_ON_WITHIN_SECONDS
     # Deltas are 50 ms apart: had they been held back to the end, the first would be half a second late.

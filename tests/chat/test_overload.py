@@ -22,6 +22,8 @@ LONGEST_GAP_SECONDS = 1.0
 # Seconds within which the streams begin, so that gaps are those of running streams.
 RAMP_SECONDS = STREAMS / 100
 LONG, SHORT = f"paced-{DELTAS}-{PAUSE_MS}", "paced-3-0"
+# Enough deltas for the rate of a core that has little to do.
+BRIEF = LONG if SOAK else f"paced-{DELTAS // 2}-{PAUSE_MS}"
 STAMP = re.compile(rb"t(\d{9,}) ")
 
 pytestmark = [pytest.mark.alone, pytest.mark.soak, pytest.mark.timeout(600 if SOAK else 120)]
@@ -35,7 +37,7 @@ def relay(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         address = f"http://127.0.0.1:{bare.port}/v1"
         variables = {
             "OPENAI_BASE_URL": address,
-            "OPENAI_MODELS": f"{LONG},{SHORT}",
+            "OPENAI_MODELS": ",".join({LONG, BRIEF, SHORT}),
             "DAILY_LIMIT_STANDARD": "100000000",
         }
         with Product(tmp_path_factory.mktemp("overload"), **variables, **redis) as product:
@@ -69,13 +71,13 @@ class Reader:
         writer.close()
 
 
-async def stream(relay: Relay, count: int, seconds: float) -> list[Reader]:
+async def stream(relay: Relay, model: str, count: int, seconds: float) -> list[Reader]:
     """Read so many streams to their ends; they begin within these seconds."""
     streams = [Reader() for _ in range(count)]
 
     async def begin(number: int) -> None:
         await asyncio.sleep(seconds * number / count)
-        await streams[number].read(relay, LONG)
+        await streams[number].read(relay, model)
 
     await asyncio.gather(*map(begin, range(count)))
     return streams
@@ -105,10 +107,10 @@ def test_overload(relay: Relay) -> None:
     """All streams stay complete, in order and smooth; they bring at least what a core carries, and prompts begin."""
 
     async def overload() -> tuple[list[Reader], list[Reader], list[httpx.Response]]:
-        easy = await stream(relay, EASY, 0)
+        easy = await stream(relay, BRIEF, EASY, 0)
         over = asyncio.Event()
         asking = asyncio.create_task(ask_again_and_again(relay, over))
-        streams = await stream(relay, STREAMS, RAMP_SECONDS)
+        streams = await stream(relay, LONG, STREAMS, RAMP_SECONDS)
         over.set()
         return easy, streams, await asking
 

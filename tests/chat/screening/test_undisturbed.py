@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks import screening as lists
 from tests.product import ApiUser, Product, connected
+from tests.readers import wait_until
 from tests.scenarios import ChatExchange
 from tests.upstreams import FakeOpenAI
 
@@ -23,6 +24,8 @@ SOAK = os.environ.get("SOAK") == "1"
 WORDS = 50_000 if SOAK else 5_000
 STREAMS = 5
 TRIES = 5
+# Deltas of each stream before a measurement: by then all streams run.
+DELTAS_BEFORE = 10
 # Seconds of measurement, enough deltas for a percentile.
 LEAST_SECONDS = 0.5
 
@@ -89,10 +92,10 @@ def test_deltas_stay_punctual_while_words_are_compiled(product: Product) -> None
     results = []
     with ThreadPoolExecutor(STREAMS) as threads, reader.reading():
         running = [threads.submit(reader.read, user) for user in users]
-        time.sleep(1)
+        wait_until(lambda: len(reader.late) > STREAMS * DELTAS_BEFORE)
         for number in range(TRIES):
             idle = time.monotonic()
-            time.sleep(1)
+            time.sleep(LEAST_SECONDS)
             start = time.monotonic()
             assert staff.client.patch(f"{path}{row}/", json={"enabled": bool(number % 2)}).status_code == 200
             took = time.monotonic() - start
