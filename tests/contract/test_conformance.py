@@ -120,8 +120,7 @@ def reasons(error: BaseException | None) -> Iterator[str]:
 
 
 def call_many(operation: Any, mode: GenerationMode, api_user: ApiUser, known: dict[str, Any]) -> None:
-    headers = {"Authorization": f"Bearer {api_user.access}"}
-
+    # Hypothesis reads the text of this function for each operation, so it is short.
     @settings(
         max_examples=EXAMPLES,
         deadline=None,
@@ -132,22 +131,27 @@ def call_many(operation: Any, mode: GenerationMode, api_user: ApiUser, known: di
     )
     @given(case=operation.as_strategy(generation_mode=mode), mine=st.booleans())
     def call(case: Any, mine: bool) -> None:
-        if mine or operation.path in READING_CHANNELS:
-            ids = {**known, "id": known.get(operation.path)}
-            if operation.path in READING_CHANNELS:
-                ids["key"] = "ended:1"
-            case.path_parameters.update({name: ids[name] for name in case.path_parameters if ids.get(name)})
-        response = case.call(base_url=api_user.product.url, headers=headers, timeout=30)
-        # The schema of a stream is a string; its events have their own components.
-        streamed = "text/event-stream" in response.headers.get("content-type", [""])[0]
-        if streamed:
-            events.check(operation.method, operation.path, response.content.decode())
-        case.validate_response(response, checks=CHECKS if streamed else [*CHECKS, SHAPE])
-        assert response.status_code not in {500, 501}, response.text
-        if response.status_code in CODES and not operation.path.startswith(("/v1/", "/readyz")):
-            assert response.json()["error"]["code"] in CODES[response.status_code]
+        check_call(operation, case, api_user, known if mine else {})
 
     call()
+
+
+def check_call(operation: Any, case: Any, api_user: ApiUser, known: dict[str, Any]) -> None:
+    """Make one call, with those of its ids that are known; its response is as the schema says."""
+    ids = {**known, "id": known.get(operation.path)}
+    if operation.path in READING_CHANNELS:
+        ids["key"] = "ended:1"
+    case.path_parameters.update({name: ids[name] for name in case.path_parameters if ids.get(name)})
+    headers = {"Authorization": f"Bearer {api_user.access}"}
+    response = case.call(base_url=api_user.product.url, headers=headers, timeout=30)
+    # The schema of a stream is a string; its events have their own components.
+    streamed = "text/event-stream" in response.headers.get("content-type", [""])[0]
+    if streamed:
+        events.check(operation.method, operation.path, response.content.decode())
+    case.validate_response(response, checks=CHECKS if streamed else [*CHECKS, SHAPE])
+    assert response.status_code not in {500, 501}, response.text
+    if response.status_code in CODES and not operation.path.startswith(("/v1/", "/readyz")):
+        assert response.json()["error"]["code"] in CODES[response.status_code]
 
 
 def test_responses_to_a_user_match_the_schema(own: Product) -> None:

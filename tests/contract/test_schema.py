@@ -65,6 +65,11 @@ def references(value: Any) -> Iterator[str]:
                 yield from references(each)
 
 
+def read_yaml(content: bytes) -> Any:
+    """Return what `yaml.safe_load` returns, which takes ten times as long without libyaml."""
+    return yaml.load(content, yaml.CSafeLoader)
+
+
 def test_the_document_is_valid_openapi() -> None:
     """The document is valid OpenAPI 3.1, and drf-spectacular printed no warning."""
     document.cache_clear()
@@ -144,7 +149,7 @@ def test_the_document_is_served_as_yaml_and_json(query: str, accept: str, kind: 
     response = Client().get(f"/api/schema/{query}", headers={"Accept": accept})
     assert response.status_code == 200
     assert response["Content-Type"].partition(";")[0] == kind
-    read = json.loads if "json" in kind else yaml.safe_load
+    read = json.loads if "json" in kind else read_yaml
     assert read(response.content) == json.loads(json.dumps(document()))
 
 
