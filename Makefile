@@ -47,7 +47,8 @@ test: $(VENV)/.dev $(ORACLES)/.installed ## everything, with real servers and a 
 	@# Types and import rules are checked beside the tests, which wait much of their time. One process compiles changed tests
 	@# first, which otherwise each worker does for itself. Four workers; tests with bounds in milliseconds run alone, afterwards.
 	{ $(BIN)/mypy && $(BIN)/lint-imports; } & checks=$$!; \
-		test -z "$$(find tests -name '*.py' -newer $(COMPILED) 2>&1)" || { $(PYTEST) --collect-only -qq >/dev/null; mkdir -p .pytest_cache; touch $(COMPILED); }; \
+		changed=$$(find tests -name 'test_*.py' -newer $(COMPILED) 2>/dev/null || echo tests); \
+		test -z "$$changed" || { $(PYTEST) --collect-only -qq $$changed >/dev/null; mkdir -p .pytest_cache; touch $(COMPILED); }; \
 		tests=0; $(PYTEST) -n 4 --dist loadfile --no-loadscope-reorder -m "not alone" || tests=$$?; \
 		wait $$checks && exit $$tests
 	$(PYTEST) -m alone $$(grep -rl --include='test_*.py' mark.alone tests)
