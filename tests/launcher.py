@@ -165,7 +165,7 @@ def _serve(requests: socket.socket, codes: list[int]) -> list[str]:
 
 
 def _modules_of(package: str) -> Iterable[tuple[str, Path]]:
-    """Yield the modules of a package, but for migrations, and for the many kinds of social accounts."""
+    """Yield a package's modules, without migrations and the many kinds of social accounts."""
     spec = find_spec(package)
     assert spec
     assert spec.submodule_search_locations

@@ -50,7 +50,7 @@ def first_delta(client: httpx.Client, **body: Any) -> float:
 
 
 def ratio(times: list[tuple[float, float]]) -> float:
-    """Return how many times the median of the small requests that of the large ones is."""
+    """Return the median of the large requests as a multiple of the small ones."""
     small_median, large_median = (statistics.median(column) for column in zip(*times, strict=True))
     return large_median / small_median
 

@@ -137,7 +137,7 @@ def call_many(operation: Any, mode: GenerationMode, api_user: ApiUser, known: di
 
 
 def check_call(operation: Any, case: Any, api_user: ApiUser, known: dict[str, Any]) -> None:
-    """Make one call, with those of its ids that are known; its response is as the schema says."""
+    """Make one call with the known ids; its response is as the schema says."""
     ids = {**known, "id": known.get(operation.path)}
     if operation.path in READING_CHANNELS:
         ids["key"] = "ended:1"
