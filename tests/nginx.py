@@ -23,17 +23,51 @@ http {{ client_body_temp_path {home}/b; proxy_temp_path {home}/p; fastcgi_temp_p
 class Nginx:
     """A running nginx with its folder."""
 
-    def __init__(self, home: Path, process: "subprocess.Popen[bytes]") -> None:
-        self._home, self._process = home, process
+    def __init__(self, home: Path, inside: str) -> None:
+        self._home, self._command = home, write(home, inside)
+        self._addresses = re.findall(r"listen (?:127\.0\.0\.1:(\d+)|unix:([^;]+))", inside)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it accepts connections."""
+        with (self._home / "output").open("ab") as output:
+            self._process = subprocess.Popen(self._command, stdout=output, stderr=output)
+        for port, path in self._addresses:
+            _await(lambda port=port, path=path: _connect(port, path), self._process, self._home / "output")
+
+    def stop(self) -> None:
+        if self._process:
+            _stop(self._process)
 
     def reload(self, inside: str) -> None:
         """Use another configuration from now on; running requests end under the old one."""
+        assert self._process
         before = self._workers()
         write(self._home, inside)
         self._process.send_signal(signal.SIGHUP)
         _await(lambda: self._require_change(before), self._process, self._home / "output")
 
+    def kill_worker(self) -> None:
+        """Kill the process that passes requests on, and wait until another has its place."""
+        assert self._process
+        before = self._workers()
+        for worker in before:
+            os.kill(int(worker.name), signal.SIGKILL)
+        _await(lambda: self._require_change(before), self._process, self._home / "output")
+
+    def kill(self) -> None:
+        """Kill the main process and, as systemd does then, what it has left."""
+        assert self._process
+        workers = self._workers()
+        self._process.kill()
+        self._process.wait()
+        for worker in workers:
+            os.kill(int(worker.name), signal.SIGKILL)
+        for path in (path for _port, path in self._addresses if path):
+            Path(path).unlink()
+
     def _workers(self) -> set[Path]:
+        assert self._process
         pid = self._process.pid
         return {Path(f"/proc/{child}") for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
@@ -61,16 +95,12 @@ def write(home: Path, inside: str) -> list[str]:
 @contextmanager
 def nginx(home: Path, inside: str) -> Iterator[Nginx]:
     """Run nginx with this inside `http`."""
-    command = write(home, inside)
-    addresses = re.findall(r"listen (?:127\.0\.0\.1:(\d+)|unix:([^;]+))", inside)
-    with (home / "output").open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
-        try:
-            for port, path in addresses:
-                _await(lambda port=port, path=path: _connect(port, path), process, home / "output")
-            yield Nginx(home, process)
-        finally:
-            _stop(process)
+    running = Nginx(home, inside)
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
 
 
 def _connect(port: str, path: str) -> None:

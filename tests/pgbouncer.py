@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 from urllib.parse import quote
 
 import psycopg
@@ -25,12 +26,13 @@ def limit_role(postgres: Postgres, name: str) -> None:
             direct.execute(f"ALTER ROLE postgres IN DATABASE {name} SET {limit}")
 
 
-@contextmanager
-def pooling(postgres: Postgres, name: str) -> Iterator[str]:
-    """Run it for one database; yield a DATABASE_URL over its unix socket."""
-    with tempfile.TemporaryDirectory(prefix="Rivulet-PgBouncer-") as folder:
+class PgBouncer:
+    """PgBouncer for one database; a restart keeps its port and folder."""
+
+    def __init__(self, postgres: Postgres, name: str) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="Rivulet-PgBouncer-")
+        folder, port = self._directory.name, free_port()
         Path(folder).chmod(0o777)
-        port = free_port()
         changes = {
             r"^rivulet = .*": f"{name} = host=127.0.0.1 port={postgres.port} dbname={name} user=postgres",
             r"^listen_port = .*": f"listen_port = {port}",
@@ -43,15 +45,41 @@ def pooling(postgres: Postgres, name: str) -> Iterator[str]:
         for pattern, replacement in changes.items():
             text, count = re.subn(pattern, replacement, text, flags=re.MULTILINE)
             assert count, pattern
-        ini, log = Path(folder, "pgbouncer.ini"), Path(folder, "log")
-        ini.write_text(text, encoding="utf-8")
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                [str(find("pgbouncer")), str(ini)], stdout=output, stderr=output, **_as_postgres()
-            )
-        url = f"postgresql://postgres@{quote(folder, safe='')}:{port}/{name}"
-        try:
-            _await(lambda: psycopg.connect(url).close(), process, log)
-            yield f"{url}?pooler=transaction"
-        finally:
-            _stop(process)
+        self._ini, self._log = Path(folder, "pgbouncer.ini"), Path(folder, "log")
+        self._ini.write_text(text, encoding="utf-8")
+        self._url = f"postgresql://postgres@{quote(folder, safe='')}:{port}/{name}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """A DATABASE_URL over its unix socket."""
+        return f"{self._url}?pooler=transaction"
+
+    def start(self) -> None:
+        """Start it and wait until it passes connections on."""
+        command = [str(find("pgbouncer")), str(self._ini)]
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=output, **_as_postgres())
+        _await(lambda: psycopg.connect(self._url).close(), self._process, self._log)
+
+    def kill(self) -> None:
+        """Kill it with SIGKILL."""
+        assert self._process
+        self._process.kill()
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._process:
+            _stop(self._process)
+        self._directory.cleanup()
+
+
+@contextmanager
+def pooling(postgres: Postgres, name: str) -> Iterator[str]:
+    """Run it for one database; yield a DATABASE_URL over its unix socket."""
+    with PgBouncer(postgres, name) as pooler:
+        yield pooler.url

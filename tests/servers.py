@@ -1,5 +1,6 @@
 """Real servers on free loopback ports, and functions that run in other processes."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -150,12 +151,15 @@ class Redis:
 
 
 class Postgres:
-    """A PostgreSQL cluster in a temporary folder: UTF-8, trusting, never flushed to disk; not run as root."""
+    """A PostgreSQL cluster in a temporary folder: UTF-8, trusting, never flushed to disk; not run as root.
+
+    `durable`: what was committed stays when its processes are killed.
+    """
 
     install: ClassVar[str] = "apt-get install postgresql"
 
-    def __init__(self, make_cluster: "Callable[[Postgres], None] | None" = None) -> None:
-        self.port = free_port()
+    def __init__(self, make_cluster: "Callable[[Postgres], None] | None" = None, *, durable: bool = False) -> None:
+        self.port, self._durable = free_port(), durable
         self._process: subprocess.Popen[bytes] | None = None
         self._directory = tempfile.TemporaryDirectory(prefix="rivulet-postgres-")
         self._names = (f"rivulet{number}" for number in count(1))
@@ -192,15 +196,47 @@ class Postgres:
 
     def start(self) -> None:
         """Start it, making the cluster the first time, and wait until it answers."""
-        log = Path(self._directory.name, "log")
         if not self.home.exists():
             self._make_cluster(self)
         options = ["-p", str(self.port), "-k", "", "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"]
-        unsafe = ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
-        with log.open("ab") as output:
+        unsafe = ["-c", "fsync=off"]
+        if not self._durable:
+            unsafe += ["-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
+        with Path(self._directory.name, "log").open("ab") as output:
             command = [str(find("postgres")), "-D", str(self.home), *options, *unsafe]
             self._process = subprocess.Popen(command, stdout=output, stderr=output, **_as_postgres())
-        _await(lambda: psycopg.connect(self.url()).close(), self._process, log)
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Wait until it answers, which it does not while it recovers."""
+        assert self._process
+        _await(lambda: psycopg.connect(self.url()).close(), self._process, Path(self._directory.name, "log"))
+
+    def kill(self) -> None:
+        """Kill its main process with SIGKILL and wait until the others have noticed."""
+        assert self._process
+        children = self._children()
+        self._process.kill()
+        self._process.wait()
+        deadline = time.monotonic() + START_SECONDS
+        while any(Path(f"/proc/{child}").exists() for child in children):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def kill_connection(self, name: str) -> None:
+        """Kill the process of a connection to a database; all others then lose theirs. Wait until it answers again."""
+        with psycopg.connect(self.url(), autocommit=True) as watching:
+            found = watching.execute(
+                "SELECT pid FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
+                " ORDER BY state_change DESC LIMIT 1",
+                [name],
+            ).fetchone()
+            assert found
+            os.kill(found[0], signal.SIGKILL)
+            with contextlib.suppress(psycopg.OperationalError):
+                watching.execute("SELECT pg_sleep(60)")
+            assert watching.broken
+        self.wait_until_ready()
 
     def stop(self) -> None:
         """Stop it at once: connections are cut, what was committed stays."""
@@ -212,14 +248,17 @@ class Postgres:
     def frozen(self) -> Iterator[None]:
         """Let all of its processes stand still."""
         os.kill(self.pid, signal.SIGSTOP)  # from now on it starts no other
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        for child in map(int, children):
+        children = self._children()
+        for child in children:
             os.kill(child, signal.SIGSTOP)
         try:
             yield
         finally:
-            for pid in (*map(int, children), self.pid):
+            for pid in (*children, self.pid):
                 os.kill(pid, signal.SIGCONT)
+
+    def _children(self) -> list[int]:
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def _copy_cluster(self) -> None:
         """Copy a cluster whose database MIGRATED has the product's tables; it is made once."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests import launcher, nginx, servers
 from tests.conftest import _missing
 from tests.fleet.release import PreviousProduct
-from tests.pgbouncer import limit_role, pooling
+from tests.pgbouncer import PgBouncer, limit_role
 from tests.product import Product, connected
 from tests.readers import wait_until
 from tests.redis_servers import RedisCluster
@@ -37,6 +37,7 @@ class Fleet:
         self.database = self._pooled = ""
         self._variables: dict[str, str] = {}
         self._nginx: nginx.Nginx | None = None
+        self._pooler: PgBouncer | None = None
         self._has_new_tables = False
 
     @property
@@ -76,8 +77,8 @@ class Fleet:
     def _around(self, database: str, upstream: FakeOpenAI, lease_seconds: int = 30) -> Iterator[None]:
         name = database.rpartition("/")[2]
         limit_role(self.postgres, name)
-        with pooling(self.postgres, name) as pooled:
-            self.database, self._pooled = database, pooled
+        with PgBouncer(self.postgres, name) as self._pooler:
+            self.database, self._pooled = database, self._pooler.url
             self._variables = {**connected(upstream, **MODELS), "REDIS_URL": self.redis.url}
             self._variables |= {"DRAIN_SECONDS": "60", "PROCESS_LEASE_SECONDS": str(lease_seconds)}
             # A worker that dies often is not at fault here.
@@ -167,8 +168,7 @@ class Fleet:
         old.close()
 
     def _reload(self, down: Collection[int]) -> None:
-        assert self._nginx
-        self._nginx.reload(self._configuration(down))
+        self.nginx.reload(self._configuration(down))
 
     def _configuration(self, down: Collection[int] = ()) -> str:
         """Return the shipped files with all hosts, of which some are marked as down."""
@@ -182,6 +182,16 @@ class Fleet:
         return text
 
     # --- faults ---
+
+    @property
+    def nginx(self) -> nginx.Nginx:
+        assert self._nginx
+        return self._nginx
+
+    @property
+    def pooler(self) -> PgBouncer:
+        assert self._pooler
+        return self._pooler
 
     def kill_worker(self, number: int, chance: random.Random) -> None:
         """Kill a process of a host that serves, and wait until another has its place."""

@@ -56,7 +56,7 @@ def fleet(
     if request.param != "one server":
         _need(RedisCluster)
     with (
-        servers.Postgres() as own,
+        servers.Postgres(durable=True) as own,
         REDIS[request.param]() as redis,
         Fleet(tmp_path_factory.mktemp("fleet"), own, redis).of_this_release(upstream) as running,
     ):
@@ -100,8 +100,34 @@ def kill_host(fleet: Fleet, chance: random.Random) -> None:
     fleet.kill(0)
 
 
+def kill_pooler(fleet: Fleet, chance: random.Random) -> None:
+    """Kill PgBouncer, and start it again as its unit does."""
+    fleet.pooler.kill()
+    fleet.pooler.start()
+
+
+def kill_connection(fleet: Fleet, chance: random.Random) -> None:
+    """Kill a process of PostgreSQL that executed a statement; PostgreSQL then cuts all connections and recovers."""
+    fleet.postgres.kill_connection(fleet.database.rpartition("/")[2])
+
+
+def kill_postgres(fleet: Fleet, chance: random.Random) -> None:
+    fleet.postgres.kill()
+    fleet.postgres.start()
+
+
+def kill_nginx_worker(fleet: Fleet, chance: random.Random) -> None:
+    fleet.nginx.kill_worker()
+
+
+def kill_nginx(fleet: Fleet, chance: random.Random) -> None:
+    fleet.nginx.kill()
+    fleet.nginx.start()
+
+
 FAULTS: list[Callable[[Fleet, random.Random], None]] = [freeze_postgres, freeze_redis, restart_redis, kill_worker]
-FAULTS += [kill_main, kill_host] * SOAK
+AROUND = [kill_pooler, kill_connection, kill_postgres, kill_nginx_worker, kill_nginx]
+FAULTS += [kill_main, kill_host, *AROUND] * SOAK
 
 
 def break_things(fleet: Fleet, chance: random.Random, rounds: int, crowd: Crowd) -> None:
@@ -110,6 +136,11 @@ def break_things(fleet: Fleet, chance: random.Random, rounds: int, crowd: Crowd)
             time.sleep(chance.uniform(0, FAULTS_PAUSE))
             crowd.require_sound()
             fault(fleet, chance)
+
+
+def require_unavailable_only(asking: Asking) -> None:
+    """Check that refused requests got the 503 of a process or of nginx, and nothing else."""
+    assert [refusal for refusal in asking.refusals if not refusal.startswith("503")] == []
 
 
 def check(asking: Asking, fleet: Fleet) -> int:
@@ -196,7 +227,7 @@ def test_kills_cost_only_what_the_killed_process_made(fleet: Fleet) -> None:
                 wait_until(lambda: set(children(fleet.hosts[0].pid)) <= books.generating(fleet.database))
                 kill(fleet, chance)
                 serve_on(load)
-            assert [refusal for refusal in load.refusals if not refusal.startswith("503")] == []
+            require_unavailable_only(load)
             # Without the process that watches them, workers complete what they have.
             assert check(load, fleet) >= int(kill is not kill_main)
 
@@ -221,6 +252,21 @@ def test_a_killed_redis_costs_nothing(fleet: Fleet) -> None:
     assert check(load, fleet) == 0
 
 
+@pytest.mark.skipif(not SOAK, reason="only in `make soak`")
+@on("one server")
+def test_killed_servers_around_cost_nothing(fleet: Fleet) -> None:
+    """`kill -9` of PgBouncer, PostgreSQL or nginx: prompts wait or get 503, and all that was accepted completes."""
+    users, chance = [fleet.hosts[1].register(f"neighbour{number}") for number in range(4)], random.Random(SEED)
+    for kill in AROUND:
+        with Load(fleet.url, users, STREAMS, 4) as load:
+            serve_on(load)
+            kill(fleet, chance)
+            serve_on(load)
+        require_unavailable_only(load)
+        assert check(load, fleet) == 0
+        print(f"{kill.__name__}: {len(load.refusals)} refusals, {len(load.cut)} cut, {max(load.waits):.1f} s")
+
+
 @on("one server", "cluster")
 def test_random_faults_cost_nothing(fleet: Fleet) -> None:
     """All completions end as their readers saw them, charged by the table; memory, tasks and sockets stay."""
@@ -234,6 +280,7 @@ def test_random_faults_cost_nothing(fleet: Fleet) -> None:
             break_things(fleet, chance, rounds, crowd)
             served = crowd.served
             wait_until(lambda crowd=crowd, served=served: crowd.served > served + USERS // 2)
+        require_unavailable_only(crowd)
         check(crowd, fleet)
         wait_for_rest(fleet, sockets + CLIENT_SOCKETS)
         seen.append((gauge(watched, "tasks"), sockets_of(watched), memory_of(watched)))
