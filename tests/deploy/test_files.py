@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,16 @@ def test_compose_bounds_each_service() -> None:
     user = re.search(r"^USER (\S+)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
     assert user
     assert re.fullmatch(r"\d+:\d+", user[1])
+
+
+def test_containers_do_not_take_the_address_of_nginx() -> None:
+    """Those that start first get addresses of a part of the network in which nginx's is not."""
+    (places,) = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["networks"]["front"]["ipam"]["config"]
+    network, others = ip_network(places["subnet"]), ip_network(places["ip_range"])
+    address = ip_address(services()["nginx"]["networks"]["front"]["ipv4_address"])
+    assert others.subnet_of(network)
+    assert address in network
+    assert address not in others
 
 
 @pytest.mark.parametrize(
