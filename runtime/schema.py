@@ -30,9 +30,16 @@ class State:
     pending: list[str]
     # Applied migrations of a newer release.
     newer: list[str]
+    # What texts are stored in.
+    encoding: str = "UTF8"
 
     def require_known(self) -> None:
-        """Raise IncompatibleSchemaError when a newer release has removed what this one uses."""
+        """Raise IncompatibleSchemaError when texts cannot be stored, or the tables are too new."""
+        if self.encoding != "UTF8":
+            raise IncompatibleSchemaError(
+                f"DATABASE_URL: the database is encoded in {self.encoding}, in which most texts cannot be stored. "
+                "Make one with `createdb --encoding UTF8 --template template0`."
+            )
         needed = max((int(found[1]) for name in self.newer if (found := NEEDS.search(name))), default=0)
         if needed > SCHEMA:
             raise IncompatibleSchemaError(
@@ -60,7 +67,14 @@ def state() -> State:
         for app in apps.get_app_configs()
         for path in Path(app.path, "migrations").glob("[!_]*.py")
     }
-    return State(sorted(own - applied), sorted(applied - own))
+    return State(sorted(own - applied), sorted(applied - own), _encoding())
+
+
+def _encoding() -> str:
+    if connection.vendor != "postgresql":
+        return "UTF8"
+    connection.ensure_connection()
+    return str(connection.connection.info.parameter_status("server_encoding"))
 
 
 def require_current() -> None:

@@ -4,6 +4,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from django.core.management import call_command
 from django.db import connection
@@ -65,6 +66,18 @@ def test_each_mistake_is_one_line(var_dir: Path, settings: Any) -> None:
     assert f"warning {var_dir / 'given'}: every user" in printed
     errors = [line.split()[1] for line in printed.splitlines() if line.startswith("error")]
     assert errors == ["DEBUG:", "VAR_DIR:", "REDIS_URL:", "TRUSTED_PROXIES:"]
+
+
+def test_a_database_must_take_all_texts(postgres: servers.Postgres) -> None:
+    """`setup` and the check refuse a database of the locale C, in which the first Chinese text would fail."""
+    with psycopg.connect(postgres.url(), autocommit=True) as server:
+        server.execute("CREATE DATABASE ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'")
+    with servers.connected(postgres.url("ascii")):
+        code, printed = check()
+        assert code == 1
+        assert "error   migrations: DATABASE_URL: the database is encoded in SQL_ASCII" in printed
+        with pytest.raises(SystemExit, match="createdb --encoding UTF8 --template template0"):
+            call_command("setup")
 
 
 def test_servers_are_named_with_their_versions(
