@@ -11,6 +11,7 @@ from typing import Any, cast
 from corsheaders.middleware import CorsMiddleware
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
+from django.core.exceptions import DisallowedHost
 from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.template.response import TemplateResponse
@@ -22,6 +23,10 @@ from accounts.auth import USER_IN_SCOPE
 from runtime import statement_limit
 from runtime.apps import runtime
 from web import refusals as web_refusals
+from web.health import has_metrics_token
+
+# Where Prometheus reads.
+METRICS = "/metrics"
 
 Handler = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 PageHandler = Callable[[HttpRequest], HttpResponseBase]
@@ -57,10 +62,17 @@ def openai_cors(get_response: Handler) -> Handler:
 
 
 def allowed_hosts(get_response: Handler) -> Handler:
-    """Refuse a Host header that is not in ALLOWED_HOSTS, as CommonMiddleware does for pages."""
+    """Refuse a Host header that is not in ALLOWED_HOSTS, as CommonMiddleware does for pages.
+
+    Prometheus names each process by its address, which may be known to nothing but a cluster's own lists.
+    """
 
     async def handle(request: HttpRequest) -> HttpResponseBase:
-        request.get_host()
+        try:
+            request.get_host()
+        except DisallowedHost:
+            if request.path != METRICS or not has_metrics_token(request):
+                raise
         return await get_response(request)
 
     return handle

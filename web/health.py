@@ -67,8 +67,7 @@ def _read() -> None:
     proof="open",
 )
 async def metrics(request: HttpRequest) -> HttpResponse:
-    token, header = settings.METRICS_TOKEN, request.headers.get("Authorization", "")
-    if not (_from_loopback(request) or (token and compare_digest(header.encode(), f"Bearer {token}".encode()))):
+    if not (_from_loopback(request) or has_metrics_token(request)):
         raise Forbidden
     if settings.REDIS_URL:
         await runtime().redis.ask(ping, False)  # as nothing else may have used it for a while
@@ -76,6 +75,12 @@ async def metrics(request: HttpRequest) -> HttpResponse:
     runtime().metrics.read()
     text = await asyncio.to_thread(runtime().metrics.text)
     return HttpResponse(text, content_type=CONTENT_TYPE_LATEST)
+
+
+def has_metrics_token(request: HttpRequest) -> bool:
+    """Return whether the request has METRICS_TOKEN, if there is one, as bearer."""
+    token, header = settings.METRICS_TOKEN, request.headers.get("Authorization", "")
+    return bool(token) and compare_digest(header.encode(), f"Bearer {token}".encode())
 
 
 def _from_loopback(request: HttpRequest) -> bool:

@@ -235,3 +235,12 @@ def test_a_proxy_on_this_machine_gets_no_metrics(with_token: Product, name: str,
     assert client.get("/metrics", headers={name: value}).status_code == 403
     assert client.get("/metrics", headers={name: value, "Authorization": "Bearer wrong"}).status_code == 403
     assert client.get("/metrics", headers={name: value, "Authorization": "Bearer let me see"}).status_code == 200
+
+
+def test_prometheus_names_a_process_by_its_address(with_token: Product) -> None:
+    """With the token any Host header will do for the metrics, and for nothing else."""
+    client, bearer = with_token.client(), {"Authorization": "Bearer let me see"}
+    other = {"Host": "10.0.0.11:8000"}
+    assert client.get("/metrics", headers={**other, **bearer}).status_code == 200
+    assert client.get("/metrics", headers=other).status_code == 400
+    assert client.get("/healthz", headers={**other, **bearer}).status_code == 400
