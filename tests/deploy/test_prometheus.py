@@ -1,5 +1,6 @@
 """Prometheus's own checker on our figures, on the alert rules and on the handbook's configuration."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -51,6 +52,17 @@ def test_alerts_that_do_not_begin_are_found(tmp_path: Path) -> None:
     done = check("test", "rules", str(tmp_path / "cases.yaml"))
     assert done.returncode != 0
     assert "RivuletPromptsWait" in done.stderr + done.stdout
+
+
+def test_the_panels_of_the_dashboard_are_queries(tmp_path: Path) -> None:
+    """Prometheus understands what each panel of the dashboard asks, with Grafana's interval filled in."""
+    panels = json.loads((ROOT / "deploy/grafana/rivulet.json").read_text())["panels"]
+    asked = [target["expr"].replace("$__rate_interval", "5m") for panel in panels for target in panel["targets"]]
+    group = {"name": "panels", "rules": [{"record": f"panel{n}", "expr": expr} for n, expr in enumerate(asked)]}
+    (tmp_path / "panels.yaml").write_text(yaml.safe_dump({"groups": [group]}))
+    done = check("check", "rules", str(tmp_path / "panels.yaml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(asked)} rules found" in done.stdout
 
 
 def test_the_configuration_of_the_handbook_is_accepted(tmp_path: Path) -> None:
