@@ -11,7 +11,11 @@ T = TypeVar("T")
 
 
 class TTLCache(Generic[T]):
-    """The value that `read` returned, for `seconds`. Of several threads one reads, the others wait."""
+    """The value that `read` returned, for `seconds`. Of several threads one reads, the others wait.
+
+    A thread within a transaction does not wait but reads for itself. Because behind a pooler the one that reads may be
+    waiting for a connection, transactions that wait for it would keep all of them.
+    """
 
     def __init__(self, read: Callable[[], T], seconds: float) -> None:
         self._read, self._seconds = read, seconds
@@ -22,7 +26,11 @@ class TTLCache(Generic[T]):
 
     def current(self) -> T:
         """Return the value, read again when it is too old. Blocks the thread."""
-        with self._lock:
+        if not self._lock.acquire(blocking=False):
+            if transaction.get_connection().in_atomic_block:
+                return self._read()
+            self._lock.acquire()
+        try:
             entry = self._entry
             if entry is None or time.monotonic() - entry[0] > self._seconds:
                 version = self._version
@@ -30,6 +38,8 @@ class TTLCache(Generic[T]):
                 if version is not self._version:  # the source changed during the read, so the value may be old
                     self._entry = None
             return entry[1]
+        finally:
+            self._lock.release()
 
     def last(self) -> T | None:
         """Return the value of the last read, however old, without blocking the event loop."""

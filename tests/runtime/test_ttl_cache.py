@@ -66,3 +66,26 @@ def test_concurrent_threads_cause_one_read() -> None:
     for thread in threads:
         thread.join()
     assert values == [1] * 20
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_does_not_wait_for_the_read_of_another_thread() -> None:
+    """Behind a pooler that thread may wait for the very connection that the transaction holds."""
+    reading, released = threading.Event(), threading.Event()
+
+    def read() -> str:
+        if threading.current_thread() is threading.main_thread():
+            return "by the transaction"
+        reading.set()
+        assert released.wait(60)
+        return "by the other"
+
+    rows = TTLCache(read, 1_000)
+    other = threading.Thread(target=rows.current)
+    other.start()
+    assert reading.wait(60)
+    with transaction.atomic():
+        assert rows.current() == "by the transaction"
+    released.set()
+    other.join()
+    assert rows.current() == "by the other"
