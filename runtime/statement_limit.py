@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, InternalError, OperationalError, connection, connections, transaction
 
 # SQLite instructions between two looks at the clock: a few microseconds of work, unless a row holds megabytes.
 INSTRUCTIONS = 1_000
@@ -14,6 +14,8 @@ INSTRUCTIONS = 1_000
 CONFIRM_SECONDS = 1.0
 # PostgreSQL's SQLSTATE of a statement that was interrupted or took too long.
 QUERY_CANCELED = "57014"
+# PostgreSQL's SQLSTATE of a connection that it ended, because its transaction had nothing to do for too long.
+IDLE_TOO_LONG = "25P03"
 
 
 @contextmanager
@@ -52,6 +54,11 @@ def limited(seconds: float, using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
 def was_interrupted(error: OperationalError) -> bool:
     """Return whether the database ended a statement because of its time or of `Interruptible.interrupt`."""
     return str(error) == "interrupted" or getattr(error.__cause__, "sqlstate", "") == QUERY_CANCELED
+
+
+def was_cut_off(error: InternalError) -> bool:
+    """Return whether PostgreSQL ended the connection because this process stood still within a transaction."""
+    return getattr(error.__cause__, "sqlstate", "") == IDLE_TOO_LONG
 
 
 class Interruptible:

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from django.db import Error, IntegrityError, OperationalError, close_old_connections, transaction
+from django.db import Error, IntegrityError, InternalError, OperationalError, close_old_connections, transaction
 
 from runtime.executor import DatabaseExecutor
+from runtime.statement_limit import was_cut_off
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -176,4 +177,6 @@ def _alone(write: Write, *, again: bool = False) -> Outcome:
             close_old_connections()  # the connection may be what failed
         return Outcome(write, write.function(savepoint=True))
     except Exception as error:  # noqa: BLE001 - its caller gets it
+        if isinstance(error, InternalError) and was_cut_off(error) and not again:
+            return _alone(write, again=True)  # nothing of it is stored
         return Outcome(write, error=error)

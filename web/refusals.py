@@ -12,6 +12,7 @@ import structlog
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import DataError, InterfaceError, OperationalError
+from django.db import InternalError as DatabaseInternalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
 from django.utils.functional import Promise
@@ -21,7 +22,7 @@ from prometheus_client import Counter
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
-from runtime.statement_limit import was_interrupted
+from runtime.statement_limit import was_cut_off, was_interrupted
 from web import body_limits
 from web.schemas import Code, Problem
 
@@ -156,7 +157,9 @@ def from_exception(error: Exception) -> Refusal | None:
             return error
         case OperationalError() if was_interrupted(error):
             return TooSlow()
-        case OperationalError() | InterfaceError():
+        case DatabaseInternalError() if not was_cut_off(error):
+            return None
+        case OperationalError() | InterfaceError() | DatabaseInternalError():
             log.error("database unavailable, request refused with 503", error=type(error).__name__)
             return ServiceUnavailable()
         case Http404() | drf.NotFound():

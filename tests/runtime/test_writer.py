@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import IntegrityError, OperationalError, ProgrammingError, connection, connections, transaction
 from django.db.models.functions import Now
@@ -259,3 +260,24 @@ async def test_a_locked_database_refuses_all_at_once(tmp_path: Path, django_db_b
         assert begun == []
         assert await write_together(writer, threads, noted, noted) == [1, 1]
         assert await threads.run(names) == {"0", "1"}
+
+
+async def test_a_write_that_stood_still_is_written_again(postgres: servers.Postgres, django_db_blocker: Any) -> None:
+    """PostgreSQL ends a transaction that has nothing to do for too long, as after a pause of the whole process."""
+    url, ended = postgres.migrated_database(), []
+
+    def write(*, savepoint: bool = True) -> None:
+        with transaction.atomic(savepoint=savepoint), connection.cursor() as cursor:
+            if not ended:
+                cursor.execute(
+                    "SELECT pg_backend_pid(), set_config('idle_in_transaction_session_timeout', '1ms', false)"
+                )
+                ended.append(cursor.fetchone()[0])
+                with psycopg.connect(url, autocommit=True) as other:
+                    while other.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", ended).fetchone():
+                        pass
+            Process.objects.create(id="late", pid=1, beat_at=Now())
+
+    async with one_thread(url, django_db_blocker) as executor:
+        await Writer(executor).run((NO_USER, 0), write)
+        assert await executor.run(Process.objects.filter(id="late").count) == 1
