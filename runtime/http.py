@@ -63,9 +63,13 @@ class DirectWriter:
         """Whether the client reads as fast as it is written to."""
         return not (self._flow.write_paused or self._cycle.disconnected or self._transport.is_closing())
 
-    def write(self, data: bytes) -> None:
-        """Send a piece between the start and the end of the response."""
-        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._cycle.chunked_encoding else data)
+    def write(self, data: bytes) -> bool:
+        """Send a piece between the start and the end of the response; return whether the client was ready."""
+        cycle, transport = self._cycle, self._transport
+        if self._flow.write_paused or cycle.disconnected or transport.is_closing():
+            return False
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data) if cycle.chunked_encoding else data)
+        return True
 
 
 class HeadWithBody:

@@ -64,7 +64,7 @@ class PushStream(Stream):
 
     async def _take(self) -> bytes:
         if self._follower is None:  # not earlier, because a response that is never read would never call `_leave`
-            self._follower = self._feeds.follow(self._row, self._position, self._woken.set)
+            self._follower = self._feeds.follow(self._row, self._position, self._wake_task)
             log.info("push reader connected", user=self.user_id, channel=self._row.key, after=self._position.after)
         data = await self._follower.take()
         if data:

@@ -99,7 +99,7 @@ class Log(Sink):
     """Events in memory, and their readers: followers take encoded events, listeners are sinks themselves."""
 
     __slots__ = (
-        *("_abandoned", "_end", "_events", "_followers", "_listeners"),
+        *("_abandoned", "_end", "_events", "_followers", "_listeners", "_name"),
         *("channel", "ended", "first", "last", "size", "snapshot"),
     )
 
@@ -107,7 +107,7 @@ class Log(Sink):
     full = False
 
     def __init__(self, channel: str, snapshot: Snapshot) -> None:
-        self.channel = channel
+        self.channel, self._name = channel, channel.encode()
         # Returns `{content, reasoning}` of all published text.
         self.snapshot = snapshot
         self.ended = self._abandoned = False
@@ -127,7 +127,7 @@ class Log(Sink):
         """Append an event; send it to readers who have all before it, wake the others."""
         unnumbered = _UNNUMBERED % (name.encode(), orjson.dumps(data))
         self._events.append(unnumbered)
-        event = _ENCODED % (self.channel.encode(), self.last + 1, unnumbered)
+        event = _ENCODED % (self._name, self.last + 1, unnumbered)
         for listener in self._listeners:
             listener.publish(name, data)
         self._send(event)
@@ -136,7 +136,7 @@ class Log(Sink):
         """Do the same with a delta, in half the time."""
         quoted = orjson.dumps(text)
         self._events.append_delta(quoted)
-        event = DELTA % (self.channel.encode(), self.last + 1, quoted)
+        event = DELTA % (self._name, self.last + 1, quoted)
         for listener in self._listeners:
             listener.publish_delta(text)
         self._send(event)

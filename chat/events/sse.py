@@ -56,7 +56,9 @@ class Writer(Protocol):
     @property
     def ready(self) -> bool: ...
 
-    def write(self, data: bytes) -> None: ...
+    def write(self, data: bytes) -> bool:
+        """Send bytes if the client is ready; return whether it was."""
+        ...
 
 
 class EventStreamResponse(StreamingHttpResponse):
@@ -219,12 +221,12 @@ class Stream(ABC):
 
     def ping(self) -> None:
         self._ping = True
-        self._woken.set()
+        self._wake_task()
 
     def close(self, last_data: bytes = b"") -> None:
         """End the response once all that waits and `last_data` are sent."""
         self._last_data = last_data
-        self._woken.set()
+        self._wake_task()
 
     def cut_off(self) -> None:
         """End the response without what waits, because there could always be more."""
@@ -270,6 +272,10 @@ class Stream(ABC):
     @abstractmethod
     def _leave(self) -> None:
         """Stop reading from the source. Repeating is safe."""
+
+    def _wake_task(self) -> None:
+        self._waits = False
+        self._woken.set()
 
     async def _wait(self) -> None:
         self._waits = True
@@ -317,11 +323,11 @@ class SourceStream(Stream):
         writer = self._writer
         if self._reads:
             return
-        if writer is not None and self._waits and not self._woken.is_set():
+        if writer is not None and self._waits:
             self._write_past_task(writer)
             if writer.ready and not self._source.at_end:
                 return
-        self._woken.set()
+        self._wake_task()
 
     def _write_past_task(self, writer: Writer) -> None:
         self._reads = True
@@ -363,9 +369,7 @@ class LogStream(SourceStream):
 
     def _offer(self, data: bytes) -> bool:
         """Send what follows all that was sent; return whether the client took it."""
-        writer = self._writer
-        if writer is None or not self._waits or self._reads or self._woken.is_set() or not writer.ready:
+        if not self._waits or self._reads or self._writer is None or not self._writer.write(data):
             return False
-        writer.write(data)
         self.idle_since = time.monotonic()
         return True

@@ -36,10 +36,11 @@ PipelineEvent = Event | Rethought
 class LateThought:
     """Watches the content for the first closing tag; `passed` once none can matter any more."""
 
-    __slots__ = ("_found", "_held", "_line", "_place", "passed")
+    __slots__ = ("_found", "_held", "_line", "_place", "holds", "passed")
 
     def __init__(self) -> None:
-        self.passed = False
+        # Whether the next text may pass only in part; `passed`: none can be held back any more.
+        self.holds = self.passed = False
         self._place = _Place()
         # The text since the place: a part of one line.
         self._line: list[str] = []
@@ -52,9 +53,11 @@ class LateThought:
         """Return what is certain by now."""
         if isinstance(event, Delta):
             text = event.text
-            if self._held or self._found or "<" in text:
-                return self._content(text)
-            self._keep(text)
+            if self.holds or "<" in text:
+                passed = self._content(text)
+                self.holds = self._found or bool(self._held)
+                return passed
+            self.keep(text)
             return (event,)
         if isinstance(event, Reasoning | ToolCallDelta):
             # Such a model marks its reasoning otherwise, or the thought is over.
@@ -62,7 +65,7 @@ class LateThought:
         elif isinstance(event, Withdrawn):
             self._place = _Place()
             self._line.clear()
-            self._held = ""
+            self._held, self.holds = "", self._found
             return (event,)
         elif not isinstance(event, Finished):
             return (event,)
@@ -70,7 +73,7 @@ class LateThought:
 
     def flush(self) -> list[PipelineEvent]:
         """Return the text that was held back."""
-        held, self._held = self._held, ""
+        held, self._held, self.holds = self._held, "", self._found
         return [Delta(held)] if held else []
 
     def _content(self, text: str) -> Sequence[PipelineEvent]:
@@ -92,18 +95,17 @@ class LateThought:
         last = text.rfind("<", start)
         if last >= 0 and (TAG.startswith(text[last:]) or _OPENING.startswith(text[last:])):
             text, self._held = text[:last], text[last:]
-        self._keep(text[start:])
+        self.keep(text[start:])
         return (Delta(text),) if text else ()
 
-    def _keep(self, text: str) -> None:
-        """Keep the text of the current line, and read lines once complete."""
+    def keep(self, text: str) -> None:
+        """Keep text without the beginning of a tag."""
         self._line.append(text)
-        if "\n" in text:
-            lines, _newline, line = "".join(self._line).rpartition("\n")
-            self._place.read(lines)
-            self._line = [line]
-        elif len(self._line) >= MOST_PIECES:
-            self._line = [_shortened("".join(self._line))]
+        if len(self._line) >= MOST_PIECES:
+            lines, newline, line = "".join(self._line).rpartition("\n")
+            if newline:
+                self._place.read(lines)
+            self._line = [_shortened(line)]
 
     def _end(self, before: str, after: str) -> list[PipelineEvent]:
         self._found = True

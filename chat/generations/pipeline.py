@@ -74,6 +74,8 @@ class Pipeline:
 
     def feed(self, event: Event) -> Sequence[PipelineEvent]:
         """Return what passes now. After a `Finished` it is fed no more."""
+        if isinstance(event, Delta) and event.text and self.passes(event.text):
+            return (event,)
         if self._thought is None:
             return self._screened(event) if self._probs else self._stages(event)
         events = self._thought.feed(event)
@@ -82,6 +84,21 @@ class Pipeline:
         if len(events) == 1:
             return self._screened(events[0]) if self._probs else self._stages(events[0])
         return self._until_finished(events)
+
+    def passes(self, text: str) -> bool:
+        """Feed content if all of it passes at once and unchanged; return whether it does.
+
+        Nearly all content does, and `feed` costs twice as much.
+        """
+        thought, limit = self._thought, self._limit
+        if self._probs is not None or len(text) >= limit.left or "\0" in text:
+            return False
+        if thought is None:
+            passed = self._screening.passes(text)
+        elif passed := not (thought.holds or "<" in text) and self._screening.passes(text):
+            thought.keep(text)
+        limit.left -= len(text) * passed
+        return passed
 
     def flush(self) -> Sequence[PipelineEvent]:
         """Return the text that was held back, because the upstream failed and nothing follows."""
@@ -115,10 +132,10 @@ class LengthLimit:
     NUL characters do not count: they are dropped, because PostgreSQL would refuse the whole completion for one.
     """
 
-    __slots__ = ("_details_left", "_images_left", "_left", "_max_chars")
+    __slots__ = ("_details_left", "_images_left", "_max_chars", "left")
 
     def __init__(self, max_chars: int) -> None:
-        self._max_chars = self._left = max_chars
+        self._max_chars = self.left = max_chars
         self._details_left, self._images_left = DETAILS_ROOM * max_chars, MAX_IMAGE_CHARS
 
     def feed(self, event: PipelineEvent) -> Sequence[PipelineEvent]:
@@ -127,12 +144,12 @@ class LengthLimit:
                 event = type(event)(event.text.replace("\0", ""))
             if not event.text:
                 return ()
-            left = self._left
-            self._left = rest = left - len(event.text)
+            left = self.left
+            self.left = rest = left - len(event.text)
             return (event,) if rest > 0 else (type(event)(event.text[:left]), Finished("length"))
         if isinstance(event, ToolCallDelta):
-            self._left -= len(event.json)
-            return (event,) if self._left > 0 else (Finished("length"),)  # a piece of JSON cannot be cut
+            self.left -= len(event.json)
+            return (event,) if self.left > 0 else (Finished("length"),)  # a piece of JSON cannot be cut
         if isinstance(event, ReasoningDetails):
             # They repeat text that counted already, so they have as much room of their own.
             self._details_left -= len(event.json)
@@ -141,7 +158,7 @@ class LengthLimit:
             self._images_left -= len(event.json)
             return (event,) if self._images_left >= 0 else (Finished("length"),)
         if isinstance(event, Withdrawn):
-            self._left = self._max_chars
+            self.left = self._max_chars
         return (event,)
 
 
@@ -188,19 +205,18 @@ class Screening:
         self._before = self._seam
 
     def feed(self, event: PipelineEvent) -> Sequence[PipelineEvent]:
-        lexicon = self._words.current.outgoing
-        if not self._used and lexicon.empty:
+        if not self._used and self._words.current.outgoing.empty:
             return (event,)
         self._used = True
-        if (
-            isinstance(event, Delta)
-            and not self._before
-            and not self._reasoning.is_holding
-            and self._content.passes(event.text, lexicon)
-        ):
-            return (event,)  # alone and unchanged, as nearly all are
         passed = self._screened(event)
         return [*passed, Finished("content_filter")] if self._blocked else passed
+
+    def passes(self, text: str) -> bool:
+        """Feed content if all of it passes at once and unchanged; return whether it does."""
+        lexicon = self._words.current.outgoing
+        if not self._used:
+            return lexicon.empty
+        return not (self._before or self._reasoning.is_holding) and self._content.passes(text, lexicon)
 
     def flush(self) -> list[PipelineEvent]:
         passed = self._flushed_reasoning()

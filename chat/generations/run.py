@@ -1,7 +1,6 @@
 """Run one generation: publish its events to the sink, and store its end."""
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -22,6 +21,7 @@ from chat.generations.finish import End
 from chat.generations.late_thought import LateThought, PipelineEvent, Rethought
 from chat.generations.made_images import MadeImages, has_picture
 from chat.generations.pipeline import Ended, LengthLimit, Pipeline, Screening, screened_sources
+from chat.generations.times import Times
 from chat.generations.token_probs import TokenProbs
 from chat.models import Generation
 from chat.screening.found import Found
@@ -66,11 +66,10 @@ class Run:
     """
 
     __slots__ = (
-        *("_attempts", "_blame", "_blocked_by_vendor", "_clocks_next", "_ends_conversation", "_finish_reason"),
-        *("_finished", "_first_delta_seconds", "_has_embeddings", "_has_sent_images", "_hides_reasoning", "_hits"),
-        *("_images", "_is_cut", "_pipeline", "_quota_hints", "_reading", "_reasoned_at", "_reasoning_at"),
-        *("_request_at_fault", "_requested_end", "_screening", "_seam", "_sources", "_started", "_tool_call_chars"),
-        *("_usage", "_words", "completed", "deleted", "draft", "row", "sink", "task"),
+        *("_attempts", "_blame", "_blocked_by_vendor", "_ends_conversation", "_finish_reason", "_finished"),
+        *("_has_embeddings", "_has_sent_images", "_hides_reasoning", "_hits", "_images", "_is_cut", "_pipeline"),
+        *("_quota_hints", "_reading", "_request_at_fault", "_requested_end", "_screening", "_seam", "_sources"),
+        *("_times", "_tool_call_chars", "_usage", "_words", "completed", "deleted", "draft", "row", "sink", "task"),
     )
 
     def __init__(
@@ -111,13 +110,7 @@ class Run:
         # Whether one of our words in the content ended it; the class of the upstream's failure.
         self._is_cut, self._blame = False, ""
         self._reading, self._finished = False, Flag()
-        self._started = time.monotonic()
-        self._first_delta_seconds: float | None = None
-        # When reasoning began, and when content or a tool call followed it.
-        self._reasoning_at: float | None = None
-        self._reasoned_at: float | None = None
-        # Whether the time of the next content or tool call matters.
-        self._clocks_next = True
+        self._times = Times()
         self._publish("start", representation.start_event(row))
 
     async def go(self) -> None:
@@ -194,7 +187,7 @@ class Run:
         probs = TokenProbs(self._words) if self._attempts.extras.get("logprobs") else None
         thought = LateThought() if may_think_late else None
         self._pipeline = pipeline = Pipeline(screening, LengthLimit(max_chars), thought, probs)
-        self._attempts.take = self._take_all
+        self._attempts.take, self._attempts.take_text = self._take_all, self._take_text
         async with aclosing(self._attempts.run()) as upstream:
             try:
                 async for event in upstream:
@@ -215,6 +208,13 @@ class Run:
                 raise
         raise RuntimeError("the provider ended without a Finished event")
 
+    def _take_text(self, text: str) -> bool:
+        """Pass one read's text to the sink, as nearly all reads bring; return whether it has room for more."""
+        if not self._pipeline.passes(text):
+            return self._take_all((Delta(text),))
+        self._take_content(text)
+        return not self.sink.full
+
     def _take_all(self, events: Sequence[Event]) -> bool:
         """Pass one read's events to the sink; return whether it has room for more."""
         for event in events:
@@ -224,24 +224,25 @@ class Run:
                 self._take(passed)
         return not self.sink.full
 
-    def _take(self, event: PipelineEvent) -> None:
+    def _take_content(self, text: str) -> None:
         draft = self.draft
+        draft.add_content(text)
+        draft.last_event += 1
+        self.sink.publish_delta(text)
+        if self._times.waits:
+            self._times.note_visible()
+
+    def _take(self, event: PipelineEvent) -> None:
         if isinstance(event, Delta):
-            draft.add_content(event.text)
-            draft.last_event += 1
-            self.sink.publish_delta(event.text)
-            if self._clocks_next:
-                self._note_time()
+            self._take_content(event.text)
         elif isinstance(event, Reasoning) and not self._hides_reasoning:
-            draft.add_reasoning(event.text)
-            if self._reasoning_at is None:
-                self._reasoning_at, self._clocks_next = time.monotonic(), True
+            self.draft.add_reasoning(event.text)
+            self._times.note_reasoning()
             self._publish("reasoning", {"content": event.text})
         elif isinstance(event, ToolCallDelta):
             if self.sink.tool_calls(event.json):
                 self._tool_call_chars += len(event.json)
-                if self._clocks_next:
-                    self._note_time()
+                self._times.note_visible()
         else:
             self._take_note(event)
 
@@ -252,7 +253,8 @@ class Run:
         elif isinstance(event, Sources):
             self._sources = event.items
         elif isinstance(event, Withdrawn):
-            self._sources, self._reasoning_at, self._reasoned_at = (), None, None
+            self._sources = ()
+            self._times.withdraw()
             self._images.clear()
             self.draft.withdraw()
             self._publish("reset", self.draft.snapshot())
@@ -281,27 +283,14 @@ class Run:
             self.sink.reasoning_details(event.json)
 
     def _rethink(self) -> None:
-        """Make all content so far reasoning, which began with the first delta."""
+        """Make all content so far reasoning."""
         if self._hides_reasoning:
             self.draft.withdraw()
         else:
             self.draft.rethink()
-            if self._first_delta_seconds is not None:
-                self._reasoning_at, self._clocks_next = self._started + self._first_delta_seconds, True
+            self._times.rethink()
         self.draft.last_event += 1
         self.sink.rethink(self.draft.snapshot())
-
-    def _note_time(self) -> None:
-        """Note when content or tool calls begin, and when they follow reasoning."""
-        now, self._clocks_next = time.monotonic(), False
-        if self._first_delta_seconds is None:
-            self._first_delta_seconds = now - self._started
-        if self._reasoning_at is not None and self._reasoned_at is None:
-            self._reasoned_at = now
-
-    def _reasoning_seconds(self) -> float | None:
-        began, ended = self._reasoning_at, self._reasoned_at or time.monotonic()
-        return None if began is None else round(ended - began, 1)
 
     def _publish_sources(self, text: Mapping[str, str]) -> str:
         """Publish the screened pages that the text cites; return them as they are stored."""
@@ -368,7 +357,7 @@ class Run:
             output_tokens=usage.output_tokens,
             cached_tokens=usage.cached_tokens,
             reasoning_tokens=usage.reasoning_tokens,
-            reasoning_seconds=self._reasoning_seconds(),
+            reasoning_seconds=self._times.reasoning,
             usage_estimated=self._usage is None,
             upstream=self._attempts.upstream,
             ends_conversation=self._ends_conversation,
@@ -397,4 +386,4 @@ class Run:
         if event := representation.end_event(row):
             self.sink.complete(*event, number=row.last_event, finish_reason=self._finish_reason)
         self.completed = True
-        ends.note(row, self._blame, self._first_delta_seconds, time.monotonic() - self._started, self._attempts.origin)
+        ends.note(row, self._blame, self._times.first_delta, self._times.passed, self._attempts.origin)

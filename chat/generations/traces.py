@@ -83,7 +83,7 @@ class TracedRun(Run):
             self._trace.close(is_stored=self.completed)
 
     async def _store(self, end: End) -> Generation:
-        self._trace.finish(end, self._first_delta_seconds)
+        self._trace.finish(end, self._times.first_delta)
         return await super()._store(end)
 
 

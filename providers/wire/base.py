@@ -95,6 +95,7 @@ class ChatRequest:
     refused_thinking: frozenset[str] = frozenset()
     # Takes events past the generator, once it has yielded visible text; see `Take`. Adapters may ignore it.
     take: "Take | None" = field(default=None, compare=False)
+    take_text: "TakeText | None" = field(default=None, compare=False)
     trace_headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -185,6 +186,8 @@ Event = _Output | Usage | Sources | Finished | Notice | Withdrawn
 
 # Takes the events of one read; returns False when the generator is to yield the next ones. An exception ends it.
 Take = Callable[[Sequence[Event]], bool]
+# The same for a read that brought content and nothing else, after other visible content.
+TakeText = Callable[[str], bool]
 
 
 @dataclass(frozen=True)

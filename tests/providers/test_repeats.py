@@ -28,7 +28,7 @@ class Forgetful(Repeats):
 def decoded(reads: Sequence[bytes], repeats: Repeats) -> list[object]:
     """Return the events of a stream, and its failure."""
     decoder, found = Decoder(DIALECT, with_tools=True), list[object]()
-    decoder._repeats = repeats
+    decoder.repeats = repeats
     for read in [*reads, b"data: [DONE]\n\n"]:
         if not decoder.ended:
             found += decoder.feed(read)
@@ -120,6 +120,7 @@ def test_only_the_text_differs(text: str, known: bool) -> None:
     """A chunk that differs from the one learned in its text only is recognised, whatever the text."""
     repeats = Repeats()
     repeats.learn(sent(chunk("first")), "first")
+    repeats.arm(plain=True)
     assert repeats.text(sent(chunk(text))) == (text if known else "")
 
 
@@ -156,6 +157,7 @@ def test_more_than_the_text_differs(read: bytes) -> None:
     """All other bytes are left to the parser."""
     repeats = Repeats()
     repeats.learn(sent(chunk("first")), "first")
+    repeats.arm(plain=True)
     assert repeats.text(read) == ""
 
 
@@ -163,6 +165,7 @@ def test_chunks_that_came_together() -> None:
     """The texts of several such chunks in one read are one text."""
     repeats = Repeats()
     repeats.learn(sent(chunk("first")), "first")
+    repeats.arm(plain=True)
     assert repeats.text(b"".join(sent(chunk(text)) for text in ("a", "", '"', "中"))) == 'a"中'
 
 

@@ -21,13 +21,16 @@ class Deadline:
 
     __slots__ = (
         *("_cancelling", "_due", "_end", "_expired", "_fires_at", "_loop", "_progress", "_started", "_task", "_timer"),
-        *("clocks",),
+        *("clocks", "heard_at", "now"),
     )
 
     def __init__(self, clocks: Clocks) -> None:
         self.clocks = clocks
         self._loop = asyncio.get_running_loop()
-        now = self._loop.time()
+        self.now = self._loop.time
+        now = self.now()
+        # When the wait that goes on brought progress, noted without a call.
+        self.heard_at = 0.0
         self._end = now + clocks.total
         self._due = min(now + clocks.first, self._end)
         self._progress = False
@@ -57,13 +60,13 @@ class Deadline:
 
     def shorten(self, seconds: float) -> None:
         """Allow at most `seconds` from now, whatever arrives."""
-        self._progress = False
+        self._progress, self.heard_at = False, 0.0
         self._end = self._due = min(self._end, self._loop.time() + seconds)
         self.close()
 
     def settle(self, seconds: float) -> None:
         """Wait at most `seconds` for the next bytes; each call starts them anew."""
-        self._progress, self._started = False, True
+        self._progress, self._started, self.heard_at = False, True, 0.0
         self._due = min(self._end, self._loop.time() + seconds)
         self.close()
 
@@ -106,6 +109,8 @@ class Deadline:
         self._timer = None
         if self._task is None:
             return
+        if self.heard_at:
+            self._started, self._due = True, max(self._due, min(self.heard_at + self.clocks.idle, self._end))
         if self._loop.time() < self._due:
             self._set_timer()
         else:

@@ -6,7 +6,6 @@ and error tables have modules of their own; retrying and keys are the caller's.
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlencode
 
@@ -26,6 +25,7 @@ from providers.wire.base import (
     PromptMessage,
     Provider,
     Take,
+    TakeText,
     json_object,
 )
 from providers.wire.base import gettext_noop as _
@@ -127,7 +127,7 @@ class OpenAICompatible(Provider):
                 _note_time(decoder, deadline)
                 if request.take is not None and decoder.finish is None and not decoder.ended:
                     # Plain deltas follow, hundreds perhaps: they go past all generators between here and the reader.
-                    await exchange.flow(partial(_pass_on, decoder, deadline, request.take))
+                    await exchange.flow(_flowing(decoder, deadline, request.take, request.take_text))
             last = decoder.flush()
             await exchange.close(finished=decoder.ended)
             exchange = None
@@ -338,15 +338,23 @@ def _unmarked(extra: JSON) -> JSON:
     ]
 
 
-def _pass_on(decoder: Decoder, deadline: Deadline, take: Take, data: bytes) -> bool:
-    """Give one read's events to `take`; return False when the generator must go on."""
-    events = decoder.feed(data)
-    wants_more = take(events) if events else True
-    if decoder.progressed and decoder.finish is None:
-        deadline.payload_in_flow()
-    else:
-        _note_time(decoder, deadline)
-    return wants_more and decoder.finish is None and not decoder.ended
+def _flowing(decoder: Decoder, deadline: Deadline, take: Take, take_text: TakeText | None) -> Callable[[bytes], bool]:
+    """Return what passes each read on; that returns False when the generator must go on."""
+    text_of, now = decoder.repeats.text, deadline.now
+
+    def pass_on(data: bytes) -> bool:
+        if take_text is not None and (text := text_of(data)):
+            deadline.heard_at = now()
+            return take_text(text)
+        events = decoder.feed(data)
+        wants_more = take(events) if events else True
+        if decoder.progressed and decoder.finish is None:
+            deadline.payload_in_flow()
+        else:
+            _note_time(decoder, deadline)
+        return wants_more and decoder.finish is None and not decoder.ended
+
+    return pass_on
 
 
 def _note_time(decoder: Decoder, deadline: Deadline) -> None:

@@ -63,10 +63,10 @@ class Decoder:
     """
 
     __slots__ = (
-        *("_calls", "_closed", "_dialect", "_failure", "_has_images", "_kind", "_parser", "_payload", "_plain"),
-        *("_repeats", "_shown", "_skipped", "_sources", "_surrogates", "_texts", "_think", "_tools", "_visible"),
+        *("_calls", "_closed", "_dialect", "_failure", "_has_images", "_kind", "_parser", "_payload"),
+        *("_shown", "_skipped", "_sources", "_surrogates", "_texts", "_think", "_tools", "_visible"),
         *("_with_details", "_with_tools", "_withdrawn"),
-        *("ended", "finish", "may_go_on", "progressed", "usage"),
+        *("ended", "finish", "may_go_on", "progressed", "repeats", "usage"),
     )
 
     def __init__(
@@ -102,22 +102,21 @@ class Decoder:
         self._closed = False
         self._kind: type[Delta] | type[Reasoning] = Delta
         self._texts: list[str] = []
-        # Whether the next bytes may be a chunk that only repeats an earlier one with another text.
-        self._plain = False
-        self._repeats = Repeats()
+        self.repeats = Repeats()
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that the next bytes complete, neighbouring texts merged into one event."""
-        if self._plain and (text := self._repeats.text(data)):
+        if text := self.repeats.text(data):
             self.progressed = True
             return [Delta(text)]
         events = self._parser.feed(data)
         self.progressed = False
         out = self._decoded(events) if events else []
         in_text = self.finish is None and not self.ended and self._visible and self._kind is Delta
-        self._plain = in_text and self._think is None and self._surrogates is None and self._parser.idle
-        if self._plain and len(events) == len(out) == 1 and isinstance(delta := out[0], Delta):
-            self._repeats.learn(data, delta.text)
+        plain = in_text and self._think is None and self._surrogates is None and self._parser.idle
+        if plain and len(events) == len(out) == 1 and isinstance(delta := out[0], Delta):
+            self.repeats.learn(data, delta.text)
+        self.repeats.arm(plain=plain)
         return out
 
     def flush(self) -> list[Event]:

@@ -17,16 +17,18 @@ _PROBE = b"\xe2\x82\xac"
 class Repeats:
     """The bytes around the text that are the same in all chunks."""
 
-    __slots__ = ("_after", "_before", "_joint", "_learned", "_rest", "_start")
+    __slots__ = ("_after", "_before", "_joint", "_learned", "_rest", "_start", "armed")
 
     def __init__(self) -> None:
+        # Whether the next bytes may be such a chunk.
+        self.armed = False
         # With the quotes of the text, and what stands between the texts of two chunks.
         self._before = self._after = self._joint = b""
         self._start = self._rest = self._learned = 0
 
     def text(self, data: bytes) -> str:
         """Return the text of chunks that differ from the learned one in nothing else."""
-        if not self._before or not (data.startswith(self._before) and data.endswith(self._after)):
+        if not (self.armed and data.startswith(self._before) and data.endswith(self._after)):
             return ""
         quoted = data[self._start : len(data) - self._rest]
         try:
@@ -39,6 +41,10 @@ class Repeats:
             return ""
         whole = len(texts) == quoted.count(self._joint) + 1 and all(isinstance(text, str) for text in texts)
         return "".join(texts) if whole else ""
+
+    def arm(self, *, plain: bool) -> None:
+        """Say whether the next bytes may be a chunk with text and nothing else."""
+        self.armed = plain and bool(self._before)
 
     def learn(self, chunk: bytes, text: str) -> None:
         """Learn from a chunk that was one event with this text alone."""

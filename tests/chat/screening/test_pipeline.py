@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from chat.apps import chat
+from chat.generations.late_thought import LateThought
 from chat.generations.pipeline import PARTING, LengthLimit, Pipeline, Screening
 from chat.screening.found import Found
 from chat.screening.live import Words
@@ -199,3 +202,32 @@ def test_tool_calls_count_for_the_limit(listed: Any) -> None:
     listed()
     events = (Delta("ab"), ToolCallDelta("[{}]"), ToolCallDelta("[{}]"), Finished("tool_calls"))
     assert passed(*events, limit=10) == [Delta("ab"), ToolCallDelta("[{}]"), Finished("length")]
+
+
+class Slow(Pipeline):
+    """Takes all content through all stages."""
+
+    __slots__ = ()
+
+    def passes(self, text: str) -> bool:
+        return False
+
+
+TEXTS = st.lists(st.sampled_from(["a", "b", "<", "/think>", "</think>", "\n", "```\n", ".", "\0", "中", " ", ""])).map(
+    "".join
+)
+EVENTS = st.lists(st.one_of(st.builds(Delta, TEXTS), st.builds(Reasoning, TEXTS), st.just(Withdrawn())), max_size=12)
+
+
+@given(EVENTS, st.integers(1, 40), st.booleans())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_short_way_is_the_long_way(listed: Any, events: list[Event], limit: int, thinks: bool) -> None:
+    """Content that passes at once comes out as it does when each stage looks at it, and leaves the same behind."""
+    listed("aba", blocking=("bb",))
+    found = []
+    for kind in (Pipeline, Slow):
+        hits: set[Found] = set()
+        screening = Screening(chat().words, hits, limit)
+        stages = kind(screening, LengthLimit(limit), LateThought() if thinks else None)
+        found.append((fed(stages, *events, STOP), hits))
+    assert found[0] == found[1]
