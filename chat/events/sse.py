@@ -329,6 +329,13 @@ class SourceStream(Stream):
                 return
         self._wake_task()
 
+    def offer(self, data: bytes) -> bool:
+        """Send what follows all that was sent; return whether the client took it."""
+        if not self._waits or self._reads or self._writer is None or not self._writer.write(data):
+            return False
+        self.idle_since = time.monotonic()
+        return True
+
     def _write_past_task(self, writer: Writer) -> None:
         self._reads = True
         try:
@@ -357,7 +364,7 @@ class LogStream(SourceStream):
 
     def __init__(self, streams: OpenStreams, user_id: int, follower: Follower) -> None:
         super().__init__(streams, user_id, follower)
-        follower.offer = self._offer
+        follower.offer = self.offer
 
     def _opening(self) -> bytes:
         """Return what waits too, such as the `start` event of a new generation."""
@@ -366,10 +373,3 @@ class LogStream(SourceStream):
     def _leave(self) -> None:
         super()._leave()
         self._source.offer = _refuse
-
-    def _offer(self, data: bytes) -> bool:
-        """Send what follows all that was sent; return whether the client took it."""
-        if not self._waits or self._reads or self._writer is None or not self._writer.write(data):
-            return False
-        self.idle_since = time.monotonic()
-        return True

@@ -104,6 +104,8 @@ async def _response(
     caller: Caller, call: ApiCall, relay: Relay, reply: Reply, headers: dict[str, str]
 ) -> HttpResponseBase:
     stream = RelayStream(chat().streams, caller.user.pk, reply)
+    if reply is relay:
+        relay.offer = stream.offer  # no other caller reads it
     if not isinstance(relay, Whole):
         await stream.hold(HOLD_SECONDS)
         if reply.failure and not reply.started:

@@ -39,6 +39,8 @@ class Relay(Sink):
 
     def __init__(self) -> None:
         self.wake: Callable[[], object] = lambda: None
+        # Sends what follows all that was taken at once, if the only reader keeps up, and returns whether it has.
+        self.offer: Callable[[bytes], bool] = lambda _data: False
         self.started = self.at_end = False
         self.failure: Mapping[str, Any] | None = None
         self._created = int(time.time())
@@ -221,11 +223,19 @@ class Chunks(StreamedRelay):
         self._heads = {field: self._choice + b'"%b":' % field.encode() for field in fields}
         self._opening = self._choice + b'"role":"assistant","content":""' + self._tail
 
+    def publish_delta(self, text: str) -> None:
+        has_none_waiting = self._sent and not (self._texts or self._waiting) and self._field == "content"
+        if not (has_none_waiting and self.offer(self._chunk("content", orjson.dumps(text)))):
+            super().publish_delta(text)
+
     def _wait_text(self, field: str, text: str) -> None:
         self._wait(field, orjson.dumps(text))
 
     def _wait(self, field: str, value: bytes) -> None:
-        self._waiting.append(b"%b%b%b" % (self._heads[field], value, self._tail))
+        self._waiting.append(self._chunk(field, value))
+
+    def _chunk(self, field: str, value: bytes) -> bytes:
+        return b"%b%b%b" % (self._heads[field], value, self._tail)
 
     def _tool_calls(self, pieces: str) -> None:
         self._close_text()
