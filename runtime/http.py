@@ -53,22 +53,25 @@ class UnsizedCycle(RequestResponseCycle):
 class DirectWriter:
     """Writes pieces of one response's body without the application's task."""
 
-    __slots__ = ("_cycle", "_flow", "_transport")
+    __slots__ = ("_cycle", "_flow", "_transport", "used")
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle, self._flow, self._transport = cycle, cycle.flow, cycle.transport
+        # Whether something was written; for the caller to reset.
+        self.used = False
 
     @property
     def ready(self) -> bool:
         """Whether the client reads as fast as it is written to."""
-        return not (self._flow.write_paused or self._cycle.disconnected or self._transport.is_closing())
+        return not (self._flow.write_paused or self._transport.is_closing())
 
     def write(self, data: bytes) -> bool:
         """Send a piece between the start and the end of the response; return whether the client was ready."""
-        cycle, transport = self._cycle, self._transport
-        if self._flow.write_paused or cycle.disconnected or transport.is_closing():
+        transport = self._transport
+        if self._flow.write_paused or transport.is_closing():
             return False
-        transport.write(b"%x\r\n%b\r\n" % (len(data), data) if cycle.chunked_encoding else data)
+        self.used = True
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._cycle.chunked_encoding else data)
         return True
 
 

@@ -19,6 +19,8 @@ from chat.events.text import BLOCK_CHARS, Prefix
 # Returns `{content, reasoning}` of all published text.
 Snapshot = Callable[[], Mapping[str, str | Prefix]]
 Wake = Callable[[], object]
+# Sends bytes at once if it can; returns whether it has.
+Offer = Callable[[bytes], bool]
 
 # Bytes that one log counts at most; a reader further behind gets the snapshot.
 LOG_BYTES = 4 * 2**20
@@ -33,6 +35,11 @@ EVENT_OVERHEAD = 72
 _NAME, _DATA = b"\nevent: ", b"\ndata: "
 # An event that knows no number, of name and data; and its encoding, of channel, number and that.
 _UNNUMBERED, _ENCODED = b"%b\ndata: %b", b"id: %b:%d\nevent: %b\n\n"
+
+
+def refuse(_data: bytes) -> bool:
+    """Send nothing, as a reader who is behind."""
+    return False
 
 
 def encode(channel: str, number: int, name: str, data: object) -> bytes:
@@ -116,8 +123,9 @@ class Log(Sink):
         # The number of the oldest event that is kept, else of the next one; the number of the last event, 0 before it.
         self.first, self.last = 1, 0
         self._end: tuple[str, Mapping[str, Any]] | None = None
-        self._followers: set[Follower] = set()
-        self._listeners: set[Sink] = set()
+        # Tuples, because they are read with each event and seldom change.
+        self._followers: tuple[Follower, ...] = ()
+        self._listeners: tuple[Sink, ...] = ()
 
     @property
     def followed(self) -> bool:
@@ -165,14 +173,14 @@ class Log(Sink):
 
     def _complete_listeners(self, name: str, data: Mapping[str, Any]) -> None:
         self.ended, self._end = True, (name, data)
-        listeners, self._listeners = self._listeners, set()
+        listeners, self._listeners = self._listeners, ()
         for listener in listeners:
             listener.complete(name, data)
 
     def abandon(self) -> None:
         """Send all readers away, because nothing follows any more, not even an end."""
         self.ended = self._abandoned = True
-        listeners, self._listeners = self._listeners, set()
+        listeners, self._listeners = self._listeners, ()
         for listener in listeners:
             listener.abandon()
         self._wake_all()
@@ -202,7 +210,7 @@ class Log(Sink):
     def follow(self, after: int | None, wake: Wake = lambda: None) -> "Follower":
         """Return a reader of what follows `after`; an unknown place gets a `reset`."""
         follower = Follower(self, after, wake)
-        self._followers.add(follower)
+        self._followers = (*self._followers, follower)
         return follower
 
     def listen(self, listener: Sink) -> Callable[[], None]:
@@ -213,8 +221,12 @@ class Log(Sink):
         elif self.ended:
             listener.abandon()
         else:
-            self._listeners.add(listener)
-        return lambda: self._listeners.discard(listener)
+            self._listeners = (*self._listeners, listener)
+
+        def leave() -> None:
+            self._listeners = tuple(each for each in self._listeners if each is not listener)
+
+        return leave
 
     def content_after(self, start: int) -> str:
         """Return the next piece of all content after character `start`; empty when there is none."""
@@ -293,7 +305,7 @@ class Follower:
 
     def __init__(self, log: Log, after: int | None, wake: Wake) -> None:
         self._log, self.after, self.wake = log, after, wake
-        self.offer: Callable[[bytes], bool] = lambda _event: False
+        self.offer: Offer = refuse
         # The rest of the `reset` that is being sent.
         self._reset: Iterator[bytes] = iter(())
 
@@ -321,4 +333,4 @@ class Follower:
             self.wake()
 
     def leave(self) -> None:
-        self._log._followers.discard(self)
+        self._log._followers = tuple(each for each in self._log._followers if each is not self)

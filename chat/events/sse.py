@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from prometheus_client import Gauge
 
 from accounts.auth import Caller, aauthenticate, disabled_among, require_may_chat
-from chat.events.log import Follower, encode
+from chat.events.log import Follower, Offer, encode, refuse
 from runtime import database
 from runtime.tasks import Flag
 from web.methods import View
@@ -52,6 +52,9 @@ def last_event_id(request: HttpRequest) -> str | None:
 
 class Writer(Protocol):
     """Sends bytes to the client at once, while it is `ready`."""
+
+    # Whether something was written since this was reset.
+    used: bool
 
     @property
     def ready(self) -> bool: ...
@@ -169,7 +172,7 @@ class OpenStreams:
         """Send a comment on every stream that was silent for `STREAM_PING_SECONDS`. A timer."""
         before = time.monotonic() - settings.STREAM_PING_SECONDS
         for stream in list(self._streams):
-            if stream.idle_since <= before:
+            if stream.is_idle(before):
                 stream.ping()
 
     async def cut_off_disabled(self) -> None:
@@ -218,6 +221,12 @@ class Stream(ABC):
     def _end(self) -> None:
         self._streams.count(self.user_id, -1)
         self._leave()
+
+    def is_idle(self, since: float) -> bool:
+        """Return whether nothing was sent since this time."""
+        if self._writer is not None and self._writer.used:
+            self._writer.used, self.idle_since = False, time.monotonic()
+        return self.idle_since <= since
 
     def ping(self) -> None:
         self._ping = True
@@ -302,21 +311,28 @@ def _ignore() -> None:
     """Do nothing for a stream that has left."""
 
 
-def _refuse(_event: bytes) -> bool:
-    return False
+class Offering(Protocol):
+    """Gives new bytes to `offer`, which sends them at once and returns True if the reader has all before them."""
+
+    offer: Offer
 
 
 class SourceStream(Stream):
     """A reader who gets everything that waits in one piece."""
 
-    __slots__ = ("_reads", "_source")
+    __slots__ = ("_offering", "_reads", "_source")
 
     def __init__(self, streams: OpenStreams, user_id: int, source: Source) -> None:
         super().__init__(streams, user_id)
         self._source = source
         # Whether `_wake` reads the source: one that several read wakes all of them then, this stream too.
         self._reads = False
+        self._offering: Offering | None = None
         source.wake = self._wake
+
+    def take_offers(self, offering: Offering) -> None:
+        """Let this source of the bytes write past the task whenever all before them is sent."""
+        self._offering = offering
 
     def _wake(self) -> None:
         """Send new bytes at once; wake the task for slow clients and the end."""
@@ -329,21 +345,29 @@ class SourceStream(Stream):
                 return
         self._wake_task()
 
-    def offer(self, data: bytes) -> bool:
-        """Send what follows all that was sent; return whether the client took it."""
-        if not self._waits or self._reads or self._writer is None or not self._writer.write(data):
-            return False
-        self.idle_since = time.monotonic()
-        return True
-
     def _write_past_task(self, writer: Writer) -> None:
         self._reads = True
         try:
             while writer.ready and (data := self._source.take()):
                 writer.write(data)
-                self.idle_since = time.monotonic()
         finally:
             self._reads = False
+
+    def _wake_task(self) -> None:
+        self._refuse_offers()
+        super()._wake_task()
+
+    async def _wait(self) -> None:
+        if self._offering is not None and self._writer is not None:
+            self._offering.offer = self._writer.write
+        try:
+            await super()._wait()
+        finally:
+            self._refuse_offers()
+
+    def _refuse_offers(self) -> None:
+        if self._offering is not None:
+            self._offering.offer = refuse
 
     async def _take(self) -> bytes:
         return self._source.take()
@@ -364,12 +388,8 @@ class LogStream(SourceStream):
 
     def __init__(self, streams: OpenStreams, user_id: int, follower: Follower) -> None:
         super().__init__(streams, user_id, follower)
-        follower.offer = self.offer
+        self.take_offers(follower)
 
     def _opening(self) -> bytes:
         """Return what waits too, such as the `start` event of a new generation."""
         return OPENING + self._source.take()
-
-    def _leave(self) -> None:
-        super()._leave()
-        self._source.offer = _refuse

@@ -13,7 +13,7 @@ from chat.generations.token_probs import TokenProbs
 from chat.screening import edits
 from chat.screening.found import Found
 from chat.screening.lexicon import Lexicon
-from chat.screening.live import LiveWords, UserWords
+from chat.screening.live import LiveWords, UserWords, Words
 from chat.screening.nested import Calls
 from chat.screening.stream import Screen
 from chat.screening.tracking import Match
@@ -175,7 +175,7 @@ class Screening:
 
     __slots__ = (
         *("_before", "_call_blocked", "_call_category", "_calls", "_content", "_has_reasoning", "_hits", "_max_chars"),
-        *("_reasoning", "_reasoning_interrupted", "_seam", "_tools", "_used", "_words"),
+        *("_live", "_plain", "_reasoning", "_reasoning_interrupted", "_seam", "_seen", "_tools", "_used", "_words"),
     )
 
     def __init__(
@@ -188,7 +188,7 @@ class Screening:
         seam: str = "",
         has_reasoning: bool = False,
     ) -> None:
-        self._words = words
+        self._words, self._live = words, words.live
         self._hits, self._max_chars, self._tools = hits, max_chars, tools
         self._seam, self._has_reasoning = seam, has_reasoning
         # Whether there were sensitive words at any time; an admin may add some in the middle of a completion.
@@ -203,20 +203,25 @@ class Screening:
         self._reasoning_interrupted = self._has_reasoning
         # The seam, until it is screened.
         self._before = self._seam
+        # The words at the last event, and whether the next content may pass at once by the same words.
+        self._seen: Words | None = None
+        self._plain = False
 
     def feed(self, event: PipelineEvent) -> Sequence[PipelineEvent]:
-        if not self._used and self._words.current.outgoing.empty:
-            return (event,)
-        self._used = True
-        passed = self._screened(event)
-        return [*passed, Finished("content_filter")] if self._blocked else passed
+        self._seen = self._live.latest
+        lexicon = self._words.current.outgoing
+        passed: Sequence[PipelineEvent] = (event,)
+        if self._used or not lexicon.empty:
+            self._used = True
+            passed = self._screened(event)
+        if self._blocked:
+            return [*passed, Finished("content_filter")]
+        self._plain = not (self._before or self._reasoning.is_holding) and self._content.uses(lexicon)
+        return passed
 
     def passes(self, text: str) -> bool:
         """Feed content if all of it passes at once and unchanged; return whether it does."""
-        lexicon = self._words.current.outgoing
-        if not self._used:
-            return lexicon.empty
-        return not (self._before or self._reasoning.is_holding) and self._content.passes(text, lexicon)
+        return self._plain and self._live.latest is self._seen and self._content.passes(text)
 
     def flush(self) -> list[PipelineEvent]:
         passed = self._flushed_reasoning()

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from chat.errors import with_text
+from chat.events.log import Offer, refuse
 from chat.events.sink import Sink
 from chat.generations.late_thought import TAG
 from chat.openai import errors
@@ -40,7 +41,7 @@ class Relay(Sink):
     def __init__(self) -> None:
         self.wake: Callable[[], object] = lambda: None
         # Sends what follows all that was taken at once, if the only reader keeps up, and returns whether it has.
-        self.offer: Callable[[bytes], bool] = lambda _data: False
+        self.offer: Offer = refuse
         self.started = self.at_end = False
         self.failure: Mapping[str, Any] | None = None
         self._created = int(time.time())

@@ -184,7 +184,7 @@ class Part:
 class Lexicon:
     """The compiled words and patterns of one direction: general ones, and those for groups."""
 
-    __slots__ = ("empty", "parts")
+    __slots__ = ("empty", "harmless", "parts")
 
     def __init__(
         self, automata: Sequence[Automaton] = (), terms: Iterable[Term] = (), patterns: Patterns | None = None
@@ -195,6 +195,9 @@ class Lexicon:
     def _use(self, *parts: Part) -> None:
         self.parts = parts
         self.empty = all(part.empty for part in parts)
+        # No hit begins in a text whose characters are in all of these sets.
+        words = [part.terms.harmless for part in parts if part.terms.root]
+        self.harmless = (*words, *(part.patterns.harmless for part in parts if part.patterns))
 
     @classmethod
     def joined(cls, lexicons: "Iterable[Lexicon]") -> "Lexicon":

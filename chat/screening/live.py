@@ -103,7 +103,8 @@ class LiveWords:
     """Own the compiled words of one process, for any thread."""
 
     def __init__(self) -> None:
-        self._words: Words | None = None
+        # The words in use, None before the first `load`. Who has seen these need not ask for `current` again.
+        self.latest: Words | None = None
         # The replaced words, and the monotonic time at which they were replaced.
         self._previous: Words | None = None
         self._replaced_at = 0.0
@@ -114,15 +115,20 @@ class LiveWords:
         self._checked = False
 
     @property
+    def live(self) -> "LiveWords":
+        """These words, as `UserWords` has them."""
+        return self
+
+    @property
     def current(self) -> Words:
         """The words in use; raises RuntimeError before the first `load`. Cheap enough for each delta."""
-        if self._words is None:
+        if self.latest is None:
             raise RuntimeError("sensitive words must be loaded before a generation starts")
-        return self._words
+        return self.latest
 
     def load(self) -> Words:
         """Return the words in use; read them first if this process has not yet. Synchronous."""
-        if self._words is None:
+        if self.latest is None:
             self.refresh()
         return self.current
 
@@ -137,24 +143,24 @@ class LiveWords:
     def refresh(self) -> None:
         """Read and compile the words if the version has changed. Synchronous; repeating is safe."""
         with self._refreshing:
-            if self._words is not None and self._words.version == ListVersion.current():
+            if self.latest is not None and self.latest.version == ListVersion.current():
                 return
             self._free_previous()
             rows = read_rows()
             words = compiled(rows)
-            self._previous, self._replaced_at = self._words, time.monotonic()
-            self._words = words
+            self._previous, self._replaced_at = self.latest, time.monotonic()
+            self.latest = words
             counts = {name: len(getattr(rows, name)) for name in ("words", "phrases", "patterns")}
             log.info("sensitive words loaded", version=rows.version, **counts)
 
     def refresh_if_loaded(self) -> None:
         """Apply a change made in this process, unless it has not used the words yet."""
-        if self._words is not None:
+        if self.latest is not None:
             self.refresh()
 
     def forget(self) -> None:
         """Read the words again at the next `load`."""
-        self._words = None
+        self.latest = None
 
     def check_seconds(self) -> float:
         """Return seconds until the next check; 0 at first, so that prompts need not wait."""
@@ -164,7 +170,7 @@ class LiveWords:
         """Apply a change of another process, or free the replaced words. A timer calls this."""
         self._checked = True
         version = await database.run(ListVersion.current)
-        if self._words is None or self._words.version != version:
+        if self.latest is None or self.latest.version != version:
             await self._in_thread(self.refresh)
         elif self._previous is not None and time.monotonic() - self._replaced_at > FREE_AFTER_SECONDS:
             await self._in_thread(self._free_previous)
@@ -191,17 +197,17 @@ class UserWords:
     If no list is for groups at first, later ones apply from the user's next prompt on.
     """
 
-    __slots__ = ("_all", "_groups", "_live", "_own")
+    __slots__ = ("_all", "_groups", "_own", "live")
 
     def __init__(self, live: LiveWords, groups: Groups) -> None:
-        self._live, self._groups = live, groups
+        self.live, self._groups = live, groups
         self._all = live.current
         self._own = self._all.of(groups)
 
     @property
     def current(self) -> Words:
         """The words in use. Cheap enough for each delta."""
-        words = self._live._words
+        words = self.live.latest
         if words is not self._all and words is not None:
             self._all, self._own = words, words.of(self._groups)
         return self._own

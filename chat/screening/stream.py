@@ -14,6 +14,7 @@ from chat.screening.edits import Edit
 from chat.screening.folding import FOLDED, MARK, MOST_INVISIBLE, invisible_at_end, shortened
 from chat.screening.found import Found
 from chat.screening.lexicon import Lexicon
+from chat.screening.scanning import PatternTracker
 from chat.screening.tracking import Match, Tracker, uncovered, widest
 
 
@@ -21,7 +22,8 @@ class Screen:
     """Screen one text: `feed` deltas, then `flush`; `hits` are what was found."""
 
     __slots__ = (
-        *("_edits", "_held", "_invisible", "_last", "_lexicon", "_received", "_sent", "_trackers"),
+        *("_edits", "_harmless", "_held", "_invisible", "_last", "_lexicon", "_quiet", "_received", "_sent"),
+        *("_trackers",),
         *("blocked", "category", "hits"),
     )
 
@@ -29,14 +31,19 @@ class Screen:
         self.blocked = False  # once true, nothing more may be shown
         self.category = ""  # of what blocked
         self.hits: set[Found] = set()
-        self._lexicon, self._trackers = lexicon, lexicon.trackers()
+        self._use(lexicon)
         self._held = ""
+        # Whether nothing is held, edited or on its way to a hit.
+        self._quiet = True
         # Positions count from the beginning of the whole text.
         self._sent = self._received = 0
         self._invisible = 0
         self._edits: list[Edit] = []
-        # The last character that passed at once, which the trackers have not seen.
+        # The last text that passed at once, which the trackers have not seen.
         self._last = ""
+
+    def _use(self, lexicon: Lexicon) -> None:
+        self._lexicon, self._trackers, self._harmless = lexicon, lexicon.trackers(), lexicon.harmless
 
     @property
     def is_holding(self) -> bool:
@@ -47,29 +54,43 @@ class Screen:
         """The number of characters that are held back."""
         return len(self._held)
 
-    def passes(self, text: str, lexicon: Lexicon) -> bool:
-        """Add a delta if it may be shown as it is; return whether it may.
+    def uses(self, lexicon: Lexicon) -> bool:
+        """Return whether this lexicon was the one at the last delta."""
+        return lexicon is self._lexicon
+
+    def passes(self, text: str) -> bool:
+        """Add a delta if it may be shown as it is, by the same lexicon; return whether it may.
 
         Nearly all deltas do, and `feed` costs several times as much.
         """
-        if self._held or self._edits or lexicon is not self._lexicon:
+        if not self._quiet:
             return False
-        for tracker in self._trackers:
-            if tracker.alive or tracker.waiting or tracker.found or not tracker.harmless.issuperset(text):
+        for harmless in self._harmless:
+            if not harmless.issuperset(text):
                 return False
-        if text:
-            self._last = text[-1]
+        self._last = text or self._last
         self._received += len(text)
-        self._sent, self._invisible = self._received, 0
         return True
 
     def feed(self, text: str, lexicon: Lexicon) -> str:
         """Add a delta, return what may be shown. A new lexicon applies from here on."""
-        if self.passes(text, lexicon):
+        if lexicon is self._lexicon and self.passes(text):
             return text
+        if self._last:
+            self._sent, self._invisible = self._received, 0
+        shown = self._shown(text, lexicon)
+        self._quiet = not (self._held or self._edits or any(self._is_searching(each) for each in self._trackers))
+        return shown
+
+    @staticmethod
+    def _is_searching(tracker: Tracker | PatternTracker) -> bool:
+        return bool(tracker.alive or tracker.waiting or tracker.found)
+
+    def _shown(self, text: str, lexicon: Lexicon) -> str:
         if lexicon is not self._lexicon:
             # Search the held text again with the new words; a word may begin at its start.
-            self._lexicon, self._trackers, self._last = lexicon, lexicon.trackers(), ""
+            self._use(lexicon)
+            self._last = ""
             self._go(self._held, self._sent)
         if lexicon.empty and not self._held:
             return text
@@ -91,17 +112,19 @@ class Screen:
 
     def flush(self) -> str:
         """Return the rest; nothing may be fed afterwards."""
+        if self._last:
+            self._sent = self._received
+        self._quiet = False
         for tracker in self._trackers:
             tracker.end()
         return self._release(self._received)
 
     def _go(self, text: str, at: int) -> None:
-        last, self._last = self._last, ""
+        last, self._last = self._last[-1:], ""
         for tracker in self._trackers:
             if last:
                 tracker.resume(last)
-            idle = text and not (tracker.alive or tracker.waiting or tracker.found)
-            if idle and tracker.harmless.issuperset(text):
+            if text and not self._is_searching(tracker) and tracker.harmless.issuperset(text):
                 tracker.resume(text[-1])
             else:
                 tracker.go(text, at)

@@ -98,7 +98,7 @@ class PacedUpstream:
 class QuickReader:
     """Takes what is written past the application's task."""
 
-    ready = True
+    ready, used = True, False
 
     def __init__(self, got: asyncio.Event) -> None:
         self.taken = b""

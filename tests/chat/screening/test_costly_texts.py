@@ -173,7 +173,7 @@ async def test_long_prompts_are_screened_beside_the_database(monkeypatch: pytest
         return screen_new(*args)
 
     monkeypatch.setattr(masking, "screen_new", screened)
-    monkeypatch.setattr(chat().words, "_words", Words(1, searched, searched))
+    monkeypatch.setattr(chat().words, "latest", Words(1, searched, searched))
     text = "xxx " + "y" * masking.LONG_CHARS
     found = await chat().generations._precheck(GenerationRequest(1, "demo", text))
     assert found.new is not None
@@ -182,5 +182,5 @@ async def test_long_prompts_are_screened_beside_the_database(monkeypatch: pytest
     (thread,) = threads
     assert thread.startswith("large-calls")
     without = Words(1, Lexicon(), Lexicon())
-    monkeypatch.setattr(chat().words, "_words", without)
+    monkeypatch.setattr(chat().words, "latest", without)
     assert (await chat().generations._precheck(GenerationRequest(1, "demo", text))).new is None

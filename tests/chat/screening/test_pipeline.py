@@ -26,7 +26,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def set_words(*masking: str, blocking: tuple[str, ...] = ()) -> None:
         lexicon = oracle.Words(masking, blocking).lexicon()
-        monkeypatch.setattr(chat().words, "_words", Words(1, lexicon, lexicon))
+        monkeypatch.setattr(chat().words, "latest", Words(1, lexicon, lexicon))
 
     return set_words
 
