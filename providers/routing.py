@@ -34,7 +34,7 @@ from providers.wire.base import (
     Reasoning,
     Sources,
     Take,
-    TakeText,
+    TextTaker,
     ToolCallDelta,
     Withdrawn,
     prompt_tokens,
@@ -95,7 +95,7 @@ class Attempts:
     mask: Callable[[tuple[PromptMessage, ...]], Awaitable[tuple[PromptMessage, ...]]] | None = None
     # Takes most deltas past the generators, for a reader of which each costs as little as possible.
     take: Take | None = None
-    take_text: TakeText | None = None
+    text_taker: TextTaker | None = None
     observer: AttemptObserver = UNOBSERVED
     upstream: str = ""
     # What the log says about the request that this belongs to.
@@ -256,7 +256,7 @@ class Attempts:
             think_tags=self.model.think_tags,
             given=self.given,
             take=None if self.take is None else partial(self._pass_on, self.take),
-            take_text=self.take_text,
+            text_taker=self.text_taker,
         )
         return requests.through(self.model, route, self._learned(route), request)
 

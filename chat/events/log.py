@@ -15,12 +15,11 @@ import orjson
 from chat.events.packed import DELTA, Packed
 from chat.events.sink import Sink
 from chat.events.text import BLOCK_CHARS, Prefix
+from chat.events.writer import Writer
 
 # Returns `{content, reasoning}` of all published text.
 Snapshot = Callable[[], Mapping[str, str | Prefix]]
 Wake = Callable[[], object]
-# Sends bytes at once if it can; returns whether it has.
-Offer = Callable[[bytes], bool]
 
 # Bytes that one log counts at most; a reader further behind gets the snapshot.
 LOG_BYTES = 4 * 2**20
@@ -35,11 +34,6 @@ EVENT_OVERHEAD = 72
 _NAME, _DATA = b"\nevent: ", b"\ndata: "
 # An event that knows no number, of name and data; and its encoding, of channel, number and that.
 _UNNUMBERED, _ENCODED = b"%b\ndata: %b", b"id: %b:%d\nevent: %b\n\n"
-
-
-def refuse(_data: bytes) -> bool:
-    """Send nothing, as a reader who is behind."""
-    return False
 
 
 def encode(channel: str, number: int, name: str, data: object) -> bytes:
@@ -157,7 +151,8 @@ class Log(Sink):
             self.drop_oldest(LOG_BYTES // 2)
         for follower in self._followers:
             # The last event also ends the response, so it takes the way of all that waits.
-            if follower.after == number - 1 and not self.ended and follower.offer(event):
+            writer = follower.writer
+            if writer is not None and follower.after == number - 1 and not self.ended and writer.write(event):
                 follower.after = number
             else:
                 follower.wake()
@@ -297,15 +292,15 @@ class ReplicaLog(Log):
 class Follower:
     """One reader's place in a log. `after` is its last event, None if unknown.
 
-    `offer` sends a new event at once if it can, and returns whether it has; only a reader with all events before it is
-    offered one.
+    `writer` sends a new event at once to a reader who has all events before it; there is none while the reader's task
+    has something to do.
     """
 
-    __slots__ = ("_log", "_reset", "after", "offer", "wake")
+    __slots__ = ("_log", "_reset", "after", "wake", "writer")
 
     def __init__(self, log: Log, after: int | None, wake: Wake) -> None:
         self._log, self.after, self.wake = log, after, wake
-        self.offer: Offer = refuse
+        self.writer: Writer | None = None
         # The rest of the `reset` that is being sent.
         self._reset: Iterator[bytes] = iter(())
 

@@ -16,7 +16,8 @@ from django.utils.translation import gettext_lazy as _
 from prometheus_client import Gauge
 
 from accounts.auth import Caller, aauthenticate, disabled_among, require_may_chat
-from chat.events.log import Follower, Offer, encode, refuse
+from chat.events.log import Follower, encode
+from chat.events.writer import Writer
 from runtime import database
 from runtime.tasks import Flag
 from web.methods import View
@@ -48,20 +49,6 @@ def last_event_id(request: HttpRequest) -> str | None:
     """Return the reader's last event id: the header of a reconnect, else the query."""
     in_query = request.GET.get("last_event_id") if request.META["QUERY_STRING"] else None
     return request.META.get("HTTP_LAST_EVENT_ID") or in_query or None
-
-
-class Writer(Protocol):
-    """Sends bytes to the client at once, while it is `ready`."""
-
-    # Whether something was written since this was reset.
-    used: bool
-
-    @property
-    def ready(self) -> bool: ...
-
-    def write(self, data: bytes) -> bool:
-        """Send bytes if the client is ready; return whether it was."""
-        ...
 
 
 class EventStreamResponse(StreamingHttpResponse):
@@ -311,28 +298,28 @@ def _ignore() -> None:
     """Do nothing for a stream that has left."""
 
 
-class Offering(Protocol):
-    """Gives new bytes to `offer`, which sends them at once and returns True if the reader has all before them."""
+class Writing(Protocol):
+    """Sends new bytes through `writer`, if there is one and the reader has all bytes before them."""
 
-    offer: Offer
+    writer: Writer | None
 
 
 class SourceStream(Stream):
     """A reader who gets everything that waits in one piece."""
 
-    __slots__ = ("_offering", "_reads", "_source")
+    __slots__ = ("_reads", "_source", "_writing")
 
     def __init__(self, streams: OpenStreams, user_id: int, source: Source) -> None:
         super().__init__(streams, user_id)
         self._source = source
         # Whether `_wake` reads the source: one that several read wakes all of them then, this stream too.
         self._reads = False
-        self._offering: Offering | None = None
+        self._writing: Writing | None = None
         source.wake = self._wake
 
-    def take_offers(self, offering: Offering) -> None:
-        """Let this source of the bytes write past the task whenever all before them is sent."""
-        self._offering = offering
+    def let_write(self, writing: Writing) -> None:
+        """Let what the bytes come from write past the task whenever all before them is sent."""
+        self._writing = writing
 
     def _wake(self) -> None:
         """Send new bytes at once; wake the task for slow clients and the end."""
@@ -354,20 +341,20 @@ class SourceStream(Stream):
             self._reads = False
 
     def _wake_task(self) -> None:
-        self._refuse_offers()
+        self._take_writer()
         super()._wake_task()
 
     async def _wait(self) -> None:
-        if self._offering is not None and self._writer is not None:
-            self._offering.offer = self._writer.write
+        if self._writing is not None:
+            self._writing.writer = self._writer
         try:
             await super()._wait()
         finally:
-            self._refuse_offers()
+            self._take_writer()
 
-    def _refuse_offers(self) -> None:
-        if self._offering is not None:
-            self._offering.offer = refuse
+    def _take_writer(self) -> None:
+        if self._writing is not None:
+            self._writing.writer = None
 
     async def _take(self) -> bytes:
         return self._source.take()
@@ -388,7 +375,7 @@ class LogStream(SourceStream):
 
     def __init__(self, streams: OpenStreams, user_id: int, follower: Follower) -> None:
         super().__init__(streams, user_id, follower)
-        self.take_offers(follower)
+        self.let_write(follower)
 
     def _opening(self) -> bytes:
         """Return what waits too, such as the `start` event of a new generation."""

@@ -187,7 +187,7 @@ class Run:
         probs = TokenProbs(self._words) if self._attempts.extras.get("logprobs") else None
         thought = LateThought() if may_think_late else None
         self._pipeline = pipeline = Pipeline(screening, LengthLimit(max_chars), thought, probs)
-        self._attempts.take, self._attempts.take_text = self._take_all, self._take_text
+        self._attempts.take, self._attempts.text_taker = self._take_all, self
         async with aclosing(self._attempts.run()) as upstream:
             try:
                 async for event in upstream:
@@ -208,7 +208,7 @@ class Run:
                 raise
         raise RuntimeError("the provider ended without a Finished event")
 
-    def _take_text(self, text: str) -> bool:
+    def take_text(self, text: str) -> bool:
         """Pass one read's text to the sink, as nearly all reads bring; return whether it has room for more."""
         if not self._pipeline.passes(text):
             return self._take_all((Delta(text),))

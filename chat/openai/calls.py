@@ -105,7 +105,7 @@ async def _response(
 ) -> HttpResponseBase:
     stream = RelayStream(chat().streams, caller.user.pk, reply)
     if reply is relay:
-        stream.take_offers(relay)  # no other caller reads it
+        stream.let_write(relay)  # no other caller reads it
     if not isinstance(relay, Whole):
         await stream.hold(HOLD_SECONDS)
         if reply.failure and not reply.started:

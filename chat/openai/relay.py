@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 
 from chat.errors import with_text
-from chat.events.log import Offer, refuse
 from chat.events.sink import Sink
+from chat.events.writer import Writer
 from chat.generations.late_thought import TAG
 from chat.openai import errors
 from chat.openai.details import Details
@@ -40,8 +40,8 @@ class Relay(Sink):
 
     def __init__(self) -> None:
         self.wake: Callable[[], object] = lambda: None
-        # Sends what follows all that was taken at once, if the only reader keeps up, and returns whether it has.
-        self.offer: Offer = refuse
+        # Sends at once what follows all that was taken, while the only reader waits for it.
+        self.writer: Writer | None = None
         self.started = self.at_end = False
         self.failure: Mapping[str, Any] | None = None
         self._created = int(time.time())
@@ -225,8 +225,8 @@ class Chunks(StreamedRelay):
         self._opening = self._choice + b'"role":"assistant","content":""' + self._tail
 
     def publish_delta(self, text: str) -> None:
-        has_none_waiting = self._sent and not (self._texts or self._waiting) and self._field == "content"
-        if not (has_none_waiting and self.offer(self._chunk("content", orjson.dumps(text)))):
+        writer, waits = self.writer, self._texts or self._waiting or not self._sent or self._field != "content"
+        if writer is None or waits or not writer.write(self._chunk("content", orjson.dumps(text))):
             super().publish_delta(text)
 
     def _wait_text(self, field: str, text: str) -> None:

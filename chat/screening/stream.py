@@ -39,7 +39,7 @@ class Screen:
         self._sent = self._received = 0
         self._invisible = 0
         self._edits: list[Edit] = []
-        # The last text that passed at once, which the trackers have not seen.
+        # The last character that passed at once, which the trackers have not seen.
         self._last = ""
 
     def _use(self, lexicon: Lexicon) -> None:
@@ -68,7 +68,7 @@ class Screen:
         for harmless in self._harmless:
             if not harmless.issuperset(text):
                 return False
-        self._last = text or self._last
+        self._last = text[-1:] or self._last
         self._received += len(text)
         return True
 
@@ -120,7 +120,7 @@ class Screen:
         return self._release(self._received)
 
     def _go(self, text: str, at: int) -> None:
-        last, self._last = self._last[-1:], ""
+        last, self._last = self._last, ""
         for tracker in self._trackers:
             if last:
                 tracker.resume(last)

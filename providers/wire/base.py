@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 import orjson
 
@@ -95,7 +95,7 @@ class ChatRequest:
     refused_thinking: frozenset[str] = frozenset()
     # Takes events past the generator, once it has yielded visible text; see `Take`. Adapters may ignore it.
     take: "Take | None" = field(default=None, compare=False)
-    take_text: "TakeText | None" = field(default=None, compare=False)
+    text_taker: "TextTaker | None" = field(default=None, compare=False)
     trace_headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -186,8 +186,13 @@ Event = _Output | Usage | Sources | Finished | Notice | Withdrawn
 
 # Takes the events of one read; returns False when the generator is to yield the next ones. An exception ends it.
 Take = Callable[[Sequence[Event]], bool]
-# The same for a read that brought content and nothing else, after other visible content.
-TakeText = Callable[[str], bool]
+
+
+class TextTaker(Protocol):
+    """Takes reads that brought content and nothing else, after other visible content."""
+
+    def take_text(self, text: str) -> bool:
+        """Take the content of one read; return as `Take` does."""
 
 
 @dataclass(frozen=True)

@@ -155,14 +155,21 @@ def test_readers_who_keep_up_are_offered_events() -> None:
     taken: list[bytes] = []
     can_take = True
 
-    def offer(event: bytes) -> bool:
-        offered.append(event)
-        if can_take:
-            taken.append(event)
-        return can_take
+    class Client:
+        used = False
+
+        @property
+        def ready(self) -> bool:
+            return can_take
+
+        def write(self, data: bytes) -> bool:
+            offered.append(data)
+            if can_take:
+                taken.append(data)
+            return can_take
 
     follower = log.follow(0, lambda: taken.append(b"woken"))
-    follower.offer = offer
+    follower.writer = Client()
     log.publish("message", {"content": "b"})
     assert (offered, taken) == ([], [b"woken"])
     behind = follower.take()

@@ -75,6 +75,7 @@ async def test_direct_writes_stop_where_the_client_is_behind() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"begin ", "more_body": True})
         writer.write(b"direct ")
+        await asyncio.sleep(0)  # they are sent at the end of the loop's turn
         await send({"type": "http.response.body", "body": b"end ", "more_body": True})
         while writer.ready:
             writer.write(b"y" * 65_536)

@@ -21,16 +21,15 @@ class Deadline:
 
     __slots__ = (
         *("_cancelling", "_due", "_end", "_expired", "_fires_at", "_loop", "_progress", "_started", "_task", "_timer"),
-        *("clocks", "heard_at", "now"),
+        *("_heard_at", "clocks"),
     )
 
     def __init__(self, clocks: Clocks) -> None:
         self.clocks = clocks
         self._loop = asyncio.get_running_loop()
-        self.now = self._loop.time
-        now = self.now()
-        # When the wait that goes on brought progress, noted without a call.
-        self.heard_at = 0.0
+        now = self._loop.time()
+        # When the wait that goes on brought progress, which counts when the timer fires.
+        self._heard_at = 0.0
         self._end = now + clocks.total
         self._due = min(now + clocks.first, self._end)
         self._progress = False
@@ -53,6 +52,10 @@ class Deadline:
             self.close()
             self._set_timer()
 
+    def hear(self) -> None:
+        """Start the idle clock anew, after `payload_in_flow` or a `payload` before this wait."""
+        self._heard_at = self._loop.time()
+
     def alive(self) -> None:
         """Note that the upstream sent something that is no payload."""
         if not self._started:
@@ -60,13 +63,13 @@ class Deadline:
 
     def shorten(self, seconds: float) -> None:
         """Allow at most `seconds` from now, whatever arrives."""
-        self._progress, self.heard_at = False, 0.0
+        self._progress, self._heard_at = False, 0.0
         self._end = self._due = min(self._end, self._loop.time() + seconds)
         self.close()
 
     def settle(self, seconds: float) -> None:
         """Wait at most `seconds` for the next bytes; each call starts them anew."""
-        self._progress, self._started, self.heard_at = False, True, 0.0
+        self._progress, self._started, self._heard_at = False, True, 0.0
         self._due = min(self._end, self._loop.time() + seconds)
         self.close()
 
@@ -109,8 +112,8 @@ class Deadline:
         self._timer = None
         if self._task is None:
             return
-        if self.heard_at:
-            self._started, self._due = True, max(self._due, min(self.heard_at + self.clocks.idle, self._end))
+        if self._heard_at:
+            self._started, self._due = True, max(self._due, min(self._heard_at + self.clocks.idle, self._end))
         if self._loop.time() < self._due:
             self._set_timer()
         else:

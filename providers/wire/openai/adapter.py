@@ -25,7 +25,7 @@ from providers.wire.base import (
     PromptMessage,
     Provider,
     Take,
-    TakeText,
+    TextTaker,
     json_object,
 )
 from providers.wire.base import gettext_noop as _
@@ -125,9 +125,9 @@ class OpenAICompatible(Provider):
                     yield event
                 data = b""
                 _note_time(decoder, deadline)
-                if request.take is not None and decoder.finish is None and not decoder.ended:
+                if request.take and request.text_taker and decoder.finish is None and not decoder.ended:
                     # Plain deltas follow, hundreds perhaps: they go past all generators between here and the reader.
-                    await exchange.flow(_flowing(decoder, deadline, request.take, request.take_text))
+                    await exchange.flow(_Flow(decoder, deadline, request.take, request.text_taker).take)
             last = decoder.flush()
             await exchange.close(finished=decoder.ended)
             exchange = None
@@ -338,23 +338,31 @@ def _unmarked(extra: JSON) -> JSON:
     ]
 
 
-def _flowing(decoder: Decoder, deadline: Deadline, take: Take, take_text: TakeText | None) -> Callable[[bytes], bool]:
-    """Return what passes each read on; that returns False when the generator must go on."""
-    text_of, now = decoder.repeats.text, deadline.now
+class _Flow:
+    """Passes the reads of one stream on, until its generator must go on.
 
-    def pass_on(data: bytes) -> bool:
-        if take_text is not None and (text := text_of(data)):
-            deadline.heard_at = now()
-            return take_text(text)
+    It keeps objects instead of their methods, each of which would be one more object to read for a delta.
+    """
+
+    __slots__ = ("_deadline", "_decoder", "_repeats", "_take", "_text_taker")
+
+    def __init__(self, decoder: Decoder, deadline: Deadline, take: Take, text_taker: TextTaker) -> None:
+        self._decoder, self._repeats, self._deadline = decoder, decoder.repeats, deadline
+        self._take, self._text_taker = take, text_taker
+
+    def take(self, data: bytes) -> bool:
+        """Pass one read on; return False when the generator must go on."""
+        if text := self._repeats.text(data):
+            self._deadline.hear()
+            return self._text_taker.take_text(text)
+        decoder = self._decoder
         events = decoder.feed(data)
-        wants_more = take(events) if events else True
+        wants_more = self._take(events) if events else True
         if decoder.progressed and decoder.finish is None:
-            deadline.payload_in_flow()
+            self._deadline.payload_in_flow()
         else:
-            _note_time(decoder, deadline)
+            _note_time(decoder, self._deadline)
         return wants_more and decoder.finish is None and not decoder.ended
-
-    return pass_on
 
 
 def _note_time(decoder: Decoder, deadline: Deadline) -> None:
