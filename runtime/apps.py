@@ -18,7 +18,7 @@ class RuntimeConfig(AppConfig):
 
     def ready(self) -> None:
         # Models may only be imported once all apps are loaded, and `process` has one.
-        from runtime import metrics  # noqa: PLC0415
+        from runtime import huge_pages, metrics  # noqa: PLC0415
         from runtime.executor import DatabaseExecutor, keep_connections_by_thread  # noqa: PLC0415
         from runtime.process import ServingProcess  # noqa: PLC0415
         from runtime.pubsub import Broker  # noqa: PLC0415
@@ -40,6 +40,8 @@ class RuntimeConfig(AppConfig):
         self.tracing = _tracing(self.process.id)
         self.read_replica = ReadReplica()
         self.process.every(lambda: PROBE_SECONDS, "redis", self.redis.probe)
+        if size := huge_pages.large_page_bytes():
+            self.process.every(lambda: huge_pages.SECONDS, "huge pages", huge_pages.HugePages(size).enlarge)
         self.metrics = metrics.Metrics(self.database)
         self.metrics.gauge(metrics.PROCESSES, lambda: 1)
         self.metrics.gauge(metrics.REDIS_AWAY, lambda: self.redis.away)
