@@ -174,7 +174,8 @@ class Run:
             log.exception("generation failed", generation=self.row.id, error=type(error).__name__)
             return self._failed({"code": "internal_error"})
         finally:
-            self._reading, self._attempts.take = False, None  # else the two would refer to each other
+            self._reading = False
+            self._attempts.take = self._attempts.text_taker = None  # else the two would refer to each other
 
     async def _read(self) -> End:
         """Read the upstream through the pipeline until the first `Finished`, then close it."""
