@@ -76,6 +76,8 @@ class Recording(Sink):
         relay.wake = self._wake
         self.generation = ""
         self.at_end = self.charged = False
+        # Whether the relay has the end, of which nothing is read before `_end` has decided what it is.
+        self._is_ending = False
         self.failure: Mapping[str, Any] | None = None
         # Set when the response is kept, or cannot be.
         self.kept = asyncio.Event()
@@ -131,10 +133,12 @@ class Recording(Sink):
     def complete(
         self, name: str, data: Mapping[str, Any], *, number: int | None = None, finish_reason: str = ""
     ) -> None:
+        self._is_ending = True
         self.relay.complete(name, data, number=number, finish_reason=finish_reason)
         self._end(data)
 
     def abandon(self) -> None:
+        self._is_ending = True
         self.relay.abandon()
         self._end({})
 
@@ -176,7 +180,7 @@ class Recording(Sink):
 
     def read(self, place: int) -> bytes:
         """Return the bytes from a place on that was not dropped."""
-        if not self.at_end:
+        if not self._is_ending:
             self._add(self.relay.take())
         return bytes(self._bytes[place - self.dropped :])
 

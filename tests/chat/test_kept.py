@@ -163,6 +163,21 @@ def test_a_stream_stops_with_its_last_reader() -> None:
     assert recorded.recording.failure
 
 
+def test_a_retry_reads_while_a_left_stream_ends() -> None:
+    """A caller who comes between the stop and the end gets the failure, not the end of a whole completion before it."""
+    recorded = Recorded()
+    recorded.text("Hello")
+    recorded.first.leave()
+    retry, taken = recorded.recording.reader(), []
+    retry.wake = lambda: taken.append(retry.take())
+    recorded.recording.complete("done", {**DONE, "finish_reason": "cancelled"})
+    response = recorded.recording.response()
+    assert response
+    assert b"".join(taken) == response.body
+    assert b"[DONE]" not in response.body
+    assert b'"error":{' in response.body
+
+
 def test_a_whole_completion_goes_on() -> None:
     """A whole completion does not stop when its caller leaves, and is kept with its reasoning."""
     recorded = Recorded(whole=True)
