@@ -1,25 +1,46 @@
 """Build the request for one route: the fields it may have, and whose parameters win."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from providers.errors import Unsupported
 from providers.learned import Learned
 from providers.snapshot import ModelConfig, RouteConfig
-from providers.wire.base import JSON, ChatRequest, prompt_tokens
+from providers.wire.base import IMAGES, JSON, ChatRequest, PromptMessage, prompt_tokens
+
+# Values that are defaults anyway. They are left out where the upstream does not accept the field.
+_NO_CHANGE: Mapping[str, tuple[JSON, ...]] = {
+    "tool_choice": ("auto", "none"),
+    "parallel_tool_calls": (True,),
+    "response_format": ({"type": "text"},),
+    "top_p": (1,),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "logprobs": (False,),
+}
 
 
-def able(model: ModelConfig, wanted: Collection[str]) -> ModelConfig:
-    """Return the model with only the routes that accept all of `wanted`.
+def wanted(messages: Sequence[PromptMessage], extras: Mapping[str, JSON]) -> list[str]:
+    """Return the names of `PASSED_ON`, and `IMAGES`, that an upstream must take for this request."""
+    names = [name for name, value in extras.items() if value not in _NO_CHANGE.get(name, ())]
+    if "tools" not in names and any(turn.role == "tool" or "tool_calls" in turn.fields for turn in messages):
+        names.append("tools")
+    if any("text" not in part for turn in messages for part in turn.parts):
+        names.append(IMAGES)
+    return names
+
+
+def able(model: ModelConfig, needed: Collection[str]) -> ModelConfig:
+    """Return the model with only the routes that accept all of `needed`.
 
     Raises Unsupported when no route does.
     """
-    if not wanted:
+    if not needed:
         return model
-    routes = tuple(route for route in model.routes if model.taken_by(route).issuperset(wanted))
+    routes = tuple(route for route in model.routes if model.taken_by(route).issuperset(needed))
     if model.routes and not routes:
         taken_by_all = frozenset.intersection(*map(model.taken_by, model.routes))
-        raise Unsupported([name for name in wanted if name not in taken_by_all])
+        raise Unsupported([name for name in needed if name not in taken_by_all])
     return model if len(routes) == len(model.routes) else replace(model, routes=routes)
 
 

@@ -5,7 +5,6 @@ import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -34,7 +33,6 @@ from providers.wire.base import (
     Reasoning,
     Sources,
     Take,
-    TextTaker,
     ToolCallDelta,
     Withdrawn,
     prompt_tokens,
@@ -42,6 +40,7 @@ from providers.wire.base import (
 )
 from providers.wire.errors import ContentBlocked, PromptTooLong, ProviderError, Retry
 from providers.wire.images import CompletionImages
+from providers.wire.text_taker import TextTaker
 
 # What a reader gets, so that another attempt must withdraw it, or cannot follow it.
 _SHOWN = (Delta, Reasoning, ToolCallDelta, CompletionImages, Sources)
@@ -255,7 +254,7 @@ class Attempts:
             whole=self.whole,
             think_tags=self.model.think_tags,
             given=self.given,
-            take=None if self.take is None else partial(self._pass_on, self.take),
+            take=self._pass_on if self.take else None,
             text_taker=self.text_taker,
         )
         return requests.through(self.model, route, self._learned(route), request)
@@ -263,11 +262,10 @@ class Attempts:
     def _learned(self, route: RouteConfig) -> Learned:
         return self.learned.get(route.id, route.learned)
 
-    def _pass_on(self, take: Take, events: Sequence[Event]) -> bool:
-        if not self.visible_text:
-            for event in events:
-                self._note(event)
-        return take(events)
+    def _pass_on(self, events: Sequence[Event]) -> bool:
+        for event in events:
+            self._note(event)
+        return self.take is None or self.take(events)
 
     def _note(self, event: Event) -> None:
         if self.visible_text or not isinstance(event, _SHOWN):

@@ -51,7 +51,7 @@ class UnsizedCycle(RequestResponseCycle):
 
 
 class Writes:
-    """The writes to clients that one turn of the event loop brings, which are sent together at its end.
+    """Sends what one turn of the event loop writes to clients, all together at its end.
 
     A client that sleeps on the same machine, such as nginx, is woken by the first of them, which costs half as much as
     a write; the others find it awake.
@@ -75,7 +75,10 @@ class Writes:
 
 
 class DirectWriter:
-    """Writes pieces of one response's body without the application's task, at the end of the loop's turn."""
+    """Writes pieces of one response's body without the application's task.
+
+    They are sent at the end of the loop's turn, so that task must have waited before it sends more.
+    """
 
     __slots__ = ("_chunked", "_cycle", "_flow", "_transport", "_writes", "used")
 
@@ -93,7 +96,7 @@ class DirectWriter:
         return not (self._flow.write_paused or self._transport.is_closing())
 
     def write(self, data: bytes) -> bool:
-        """Send a piece between the start and the end of the response; return whether the client was ready."""
+        """Send a piece between start and end of the response; return whether the client was ready."""
         transport = self._transport
         if self._flow.write_paused or transport.is_closing():
             return False

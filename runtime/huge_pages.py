@@ -1,4 +1,4 @@
-"""Large pages for the memory of a process, which make the objects of many streams quicker to read.
+"""Large pages for memory, which make the objects of many streams quicker to read.
 
 The objects of a stream lie all over the heap. With a thousand streams nearly each of them is on another page than the
 one before, and the processor has to look up where that page is. A page of two megabytes replaces 512 such entries.
@@ -23,7 +23,7 @@ IN_USE = 0.9
 
 
 def large_page_bytes() -> int:
-    """Return the size of a large page; 0 where the system has none, or its operator allows none."""
+    """Return the size of a large page; 0 where the system allows none."""
     try:
         allowed = "[never]" not in ENABLED_FILE.read_text()
         return int(SIZE_FILE.read_text()) if allowed else 0
@@ -40,7 +40,7 @@ class HugePages:
         self._in_use = (ctypes.c_ubyte * (size // mmap.PAGESIZE))()
 
     async def enlarge(self) -> None:
-        """Look at all memory of the process, in a thread; most of that time other threads run. A timer."""
+        """Look at all memory of the process, in a thread that lets others run. A timer."""
         await asyncio.to_thread(self.enlarge_now)
 
     def enlarge_now(self) -> None:

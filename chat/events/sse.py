@@ -299,7 +299,7 @@ def _ignore() -> None:
 
 
 class Writing(Protocol):
-    """Sends new bytes through `writer`, if there is one and the reader has all bytes before them."""
+    """Writes new bytes to a reader who has all before them, while there is a `writer`."""
 
     writer: Writer | None
 
@@ -318,7 +318,7 @@ class SourceStream(Stream):
         source.wake = self._wake
 
     def let_write(self, writing: Writing) -> None:
-        """Let what the bytes come from write past the task whenever all before them is sent."""
+        """Let the origin of the bytes write past the task, whenever that waits."""
         self._writing = writing
 
     def _wake(self) -> None:

@@ -210,7 +210,7 @@ class Run:
         raise RuntimeError("the provider ended without a Finished event")
 
     def take_text(self, text: str) -> bool:
-        """Pass one read's text to the sink, as nearly all reads bring; return whether it has room for more."""
+        """Pass one read's content to the sink; return whether it has room for more."""
         if not self._pipeline.passes(text):
             return self._take_all((Delta(text),))
         self._take_content(text)

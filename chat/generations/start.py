@@ -27,10 +27,10 @@ from chat.screening.lexicon import Lexicon
 from chat.screening.live import LiveWords, UserWords
 from providers import access
 from providers.errors import ModelUnavailable, UnknownModel
-from providers.requests import able
+from providers.requests import able, wanted
 from providers.routing import Attempts, Routing
 from providers.snapshot import ModelConfig
-from providers.wire.base import PromptMessage, wanted
+from providers.wire.base import PromptMessage
 from quotas import ledger
 from quotas.errors import QuotaExhausted
 from quotas.ledger import ReservedUnit

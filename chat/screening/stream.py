@@ -59,9 +59,9 @@ class Screen:
         return lexicon is self._lexicon
 
     def passes(self, text: str) -> bool:
-        """Add a delta if it may be shown as it is, by the same lexicon; return whether it may.
+        """Add a delta if it may be shown as it is; return whether it may.
 
-        Nearly all deltas do, and `feed` costs several times as much.
+        The lexicon is that of the delta before. Nearly all deltas do, and `feed` costs several times as much.
         """
         if not self._quiet:
             return False

@@ -9,13 +9,14 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import orjson
 
 from providers.wire.images import CompletionImages
 from providers.wire.logprobs import LogProbs
 from providers.wire.reasoning_details import ReasoningDetails
+from providers.wire.text_taker import TextTaker
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 Role = Literal["system", "user", "assistant", "tool"]
@@ -38,16 +39,6 @@ PASSED_ON = (
 IMAGES = "images"
 # In `extras`: the messages are texts to embed, and nothing is to be generated. The value has the other fields.
 EMBEDDINGS = "embeddings"
-# Values that are defaults anyway. They are left out where the upstream does not accept the field.
-_NO_CHANGE: Mapping[str, tuple[JSON, ...]] = {
-    "tool_choice": ("auto", "none"),
-    "parallel_tool_calls": (True,),
-    "response_format": ({"type": "text"},),
-    "top_p": (1,),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "logprobs": (False,),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +86,7 @@ class ChatRequest:
     refused_thinking: frozenset[str] = frozenset()
     # Takes events past the generator, once it has yielded visible text; see `Take`. Adapters may ignore it.
     take: "Take | None" = field(default=None, compare=False)
-    text_taker: "TextTaker | None" = field(default=None, compare=False)
+    text_taker: TextTaker | None = field(default=None, compare=False)
     trace_headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -186,13 +177,6 @@ Event = _Output | Usage | Sources | Finished | Notice | Withdrawn
 
 # Takes the events of one read; returns False when the generator is to yield the next ones. An exception ends it.
 Take = Callable[[Sequence[Event]], bool]
-
-
-class TextTaker(Protocol):
-    """Takes reads that brought content and nothing else, after other visible content."""
-
-    def take_text(self, text: str) -> bool:
-        """Take the content of one read; return as `Take` does."""
 
 
 @dataclass(frozen=True)
@@ -377,16 +361,6 @@ def message_tokens(message: PromptMessage) -> int:
 
 def prompt_tokens(messages: Sequence[PromptMessage]) -> int:
     return sum(map(message_tokens, messages))
-
-
-def wanted(messages: Sequence[PromptMessage], extras: Mapping[str, JSON]) -> list[str]:
-    """Return the names of `PASSED_ON`, and `IMAGES`, that an upstream must take for this request."""
-    names = [name for name, value in extras.items() if value not in _NO_CHANGE.get(name, ())]
-    if "tools" not in names and any(turn.role == "tool" or "tool_calls" in turn.fields for turn in messages):
-        names.append("tools")
-    if any("text" not in part for turn in messages for part in turn.parts):
-        names.append(IMAGES)
-    return names
 
 
 def trim(messages: Sequence[PromptMessage], budget_tokens: int) -> tuple[PromptMessage, ...]:

@@ -25,7 +25,6 @@ from providers.wire.base import (
     PromptMessage,
     Provider,
     Take,
-    TextTaker,
     json_object,
 )
 from providers.wire.base import gettext_noop as _
@@ -49,6 +48,7 @@ from providers.wire.openai.errors import (
 from providers.wire.openai.finish_words import Family
 from providers.wire.openai.model_list import NO_LIST, NOT_A_LIST, TOO_LARGE, read_models
 from providers.wire.openai.request_ids import request_id
+from providers.wire.text_taker import TextTaker
 from providers.wire.turns import plain_results, sent_turns
 
 _BOM = b"\xef\xbb\xbf"
