@@ -51,7 +51,7 @@ class UnsizedCycle(RequestResponseCycle):
 
 
 class Writes:
-    """Sends what one turn of the event loop writes to clients, all together at its end.
+    """Sends what one turn of the event loop writes to clients at its end.
 
     A client that sleeps on the same machine, such as nginx, is woken by the first of them, which costs half as much as
     a write; the others find it awake.
@@ -96,7 +96,7 @@ class DirectWriter:
         return not (self._flow.write_paused or self._transport.is_closing())
 
     def write(self, data: bytes) -> bool:
-        """Send a piece between start and end of the response; return whether the client was ready."""
+        """Send a piece between start and end of the response; return whether it was sent."""
         transport = self._transport
         if self._flow.write_paused or transport.is_closing():
             return False

@@ -40,7 +40,7 @@ class HugePages:
         self._in_use = (ctypes.c_ubyte * (size // mmap.PAGESIZE))()
 
     async def enlarge(self) -> None:
-        """Look at all memory of the process, in a thread that lets others run. A timer."""
+        """Look at all memory of the process, in a thread. A timer."""
         await asyncio.to_thread(self.enlarge_now)
 
     def enlarge_now(self) -> None:

@@ -299,7 +299,7 @@ def _ignore() -> None:
 
 
 class Writing(Protocol):
-    """Writes new bytes to a reader who has all before them, while there is a `writer`."""
+    """Writes new bytes to a reader who has all others, while there is a `writer`."""
 
     writer: Writer | None
 

@@ -129,6 +129,7 @@ def test_menus_without_a_connection(visitor: Visitor) -> None:
     for menu, button in buttons.items():
         page.route(f"**/{menu}-*.js", lambda route: route.abort())
         button.first.click()
+        expect(failure).to_be_visible()  # its text may be that of the menu before
         expect(failure).to_have_text("The server cannot be reached. Please check your connection.")
         page.keyboard.press("Escape")
         expect(failure).to_be_hidden()

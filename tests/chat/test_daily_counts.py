@@ -132,13 +132,13 @@ def test_generations_are_not_read(alice: Any, model: ChatModel) -> None:
 
 
 def test_few_statements(alice: Any, model: ChatModel) -> None:
-    """Ending a generation takes three ledger statements, one update, and two that count it and its text."""
+    """Ending a generation takes four ledger statements on SQLite, one update, and two that count it and its text."""
     answer(alice, model)  # what is cached is read now
     row = factories.generation(alice, model)
     with CaptureQueriesContext(connection) as context:
         end(row)
     statements = [query["sql"] for query in context.captured_queries if "SAVEPOINT" not in query["sql"]]
-    assert len(statements) == 6
+    assert len(statements) == 7
 
 
 def test_a_deleted_user_is_not_counted(alice: Any, model: ChatModel) -> None:

@@ -214,7 +214,7 @@ async def test_reasoning_is_timed_until_the_content(
 ) -> None:
     """White space before the reasoning and reasoning after the content do not count."""
     clock = iter(range(1_000))
-    monkeypatch.setattr("chat.generations.run.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("chat.generations.times.time.monotonic", lambda: float(next(clock)))
     events = (Delta("\n"), Reasoning("a"), Reasoning("b"), Delta("x"), Reasoning("c"), Delta("y"), Finished("stop"))
     row = await generated(user, *events, patch=monkeypatch)
     assert row.reasoning_seconds == 1.0

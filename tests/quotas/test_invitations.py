@@ -216,7 +216,7 @@ def test_no_self_invitation(alice, bob, quota):
 def test_no_statement_for_others(alice, bob, quota, model, django_assert_num_queries):
     """Only an invited user's first charged completion costs more statements."""
     invited = friend(alice)
-    for user, settling, rewarding in ((bob, 2, 0), (invited, 2, 11), (invited, 2, 0)):
+    for user, settling, rewarding in ((bob, 3, 0), (invited, 3, 11), (invited, 3, 0)):
         reference = next(references)
         ledger.reserve(user.pk, model.pk, reference)
         with django_assert_num_queries(settling):
