@@ -8,6 +8,7 @@ import pytest
 from providers import registry, requests
 from providers.apps import providers_app
 from providers.errors import Unsupported, shown
+from providers.requests import wanted
 from providers.snapshot import ModelConfig, RouteConfig, UpstreamConfig
 from providers.wire.base import (
     EMBEDDINGS,
@@ -20,7 +21,6 @@ from providers.wire.base import (
     PromptMessage,
     ToolCallDelta,
     message_tokens,
-    wanted,
 )
 from providers.wire.errors import BadParameter, Retry, UpstreamFailed
 from providers.wire.openai.adapter import OpenAICompatible
