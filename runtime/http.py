@@ -32,6 +32,8 @@ HEAD_SECONDS = 30.0
 BODY_BYTES_A_SECOND, BODY_WINDOW_SECONDS = 8 * 1024, 25.0
 # Seconds for a whole body, however fast it comes.
 BODY_SECONDS = 600.0
+# Writes of one turn of the loop that wait for each other, and the bytes of one that waits for no other.
+MOST_WRITES, LARGE_WRITE_BYTES = 64, 16 * 1024
 # Seconds in which a client must read some of the bytes that wait for it; else it is disconnected, and may resume.
 STALLED_SECONDS = 30.0
 
@@ -66,6 +68,8 @@ class Writes:
         if not self._waiting:
             self._loop.call_soon(self._send)
         self._waiting.append((transport, data))
+        if len(self._waiting) >= MOST_WRITES or len(data) > LARGE_WRITE_BYTES:
+            self._send()  # so that a client who reads slowly is noticed within the turn
 
     def _send(self) -> None:
         waiting, self._waiting = self._waiting, []
