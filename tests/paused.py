@@ -1,6 +1,7 @@
 """An upstream whose completions wait for the test: nothing is timed, so nothing is missed on a slow machine.
 
-The scenario `paused` sends the prompt back, and waits before each ⏸ in it until the test lets it go on.
+The scenario `paused` sends the prompt back, and waits before each ⏸ in it until the test lets it go on. `titler`
+waits once if there is a ⏸ in what it gets.
 """
 
 import asyncio
@@ -49,7 +50,7 @@ class PausedUpstream(FakeOpenAI):
 
 
 class PausedExchange(ChatExchange):
-    """An exchange that knows the scenario `paused`."""
+    """An exchange that knows the scenario `paused`, and a `titler` that waits."""
 
     def __init__(self, upstream: PausedUpstream, *args: Any) -> None:
         super().__init__(*args)
@@ -58,8 +59,10 @@ class PausedExchange(ChatExchange):
     async def run(self, name: str) -> None:
         if name == "paused":
             await self._send_and_wait()
-        else:
-            await super().run(name)
+            return
+        if name == "titler" and PAUSE in self.last_prompt:
+            await self._upstream.wait(self.last_prompt)
+        await super().run(name)
 
     async def _send_and_wait(self) -> None:
         """Send the prompt back with pauses; what is before ||| is reasoning."""

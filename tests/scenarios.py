@@ -153,10 +153,9 @@ async def typed(x: ChatExchange, chars: str = "8", milliseconds: str = "30") -> 
 
 @scenario
 async def titler(x: ChatExchange) -> None:
-    """Asked for a title of a prompt `<what> = <title>`: that title; `fail` is refused, `late` takes two seconds."""
+    """Asked for a title of a prompt `<what> = <title>`: that title; `fail` is refused, `back` is written backward."""
     what, _, title = x.last_prompt.splitlines()[1].partition(" = ")
-    if what == "late":
-        await asyncio.sleep(2)
+    title = title[::-1] if what == "back" else title
     await (http(x, "400") if what == "fail" else x.answer(tokens(title)))
 
 

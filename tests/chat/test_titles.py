@@ -15,6 +15,7 @@ from chat.models import Conversation, Message
 from chat.screening.live import Words
 from tests import factories
 from tests.chat.screening import oracle
+from tests.paused import PAUSE, PausedUpstream
 from tests.product import ApiUser, Product, connected
 from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
@@ -64,12 +65,12 @@ def test_a_model_writes_the_title(titled: Product, user: ApiUser, upstream: Fake
     assert used == {0, 1}
     assert len(user.client.get("/api/quotas/ledger/").json()["results"]) == 1
     user.answer("dogs = Dogs", "echo", conversation=conversation)
-    other = begun(user, "late = last")
+    other = begun(user, "cats = last")
     wait_until(lambda: title(user, other) == "last")
     assert title(user, conversation) == f"Cats {name}"
 
 
-def test_whatever_fails_the_prompt_stays(titled: Product, user: ApiUser) -> None:
+def test_whatever_fails_the_prompt_stays(titled: Product, user: ApiUser, upstream: PausedUpstream) -> None:
     """A failure, an empty title and a word that blocks keep the first prompt; a renamed title stays."""
     word = f"w{secrets.token_hex(6)}"
     failed, kept = results(titled, "failed"), results(titled, "kept")
@@ -77,11 +78,15 @@ def test_whatever_fails_the_prompt_stays(titled: Product, user: ApiUser) -> None
         "/api/admin/sensitive-words/", json={"word": word, "action": "block", "scope": "output"}
     )
     assert added.status_code == 201
-    renamed = begun(user, "late = too late")
-    user.client.patch(f"/api/conversations/{renamed}/", json={"title": "my own"})
-    refused, empty = begun(user, "fail = never"), begun(user, "no = ")
-    wait_until(lambda: results(titled, "failed") == failed + 1 and results(titled, "kept") == kept + 2)
-    assert [title(user, each) for each in (renamed, refused, empty)] == ["my own", "fail = never", "no = "]
+    late = f"late = too late {word[::-1]}{PAUSE}"
+    prompts = (late, f"back = {word[::-1]}", "fail = never", "no = ")
+    renamed, blocked, refused, empty = (begun(user, prompt) for prompt in prompts)
+    # The model is writing: a conversation that was renamed earlier would have no title written, and count nowhere.
+    wait_until(lambda: any(each.body.get("model") == "titler" and late in str(each.body) for each in upstream.requests))
+    assert user.client.patch(f"/api/conversations/{renamed}/", json={"title": "my own"}).status_code == 200
+    upstream.go_on(f"{late}\n</completion>")
+    wait_until(lambda: results(titled, "failed") == failed + 1 and results(titled, "kept") == kept + 3)
+    assert [title(user, each) for each in (renamed, blocked, refused, empty)] == ["my own", *prompts[1:]]
 
 
 def test_a_temporary_conversation_gets_no_title(titled: Product, user: ApiUser, upstream: FakeOpenAI) -> None:
