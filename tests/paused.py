@@ -8,7 +8,10 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+import httpx
+
 from tests.loopback import Recorded
+from tests.product import read_events
 from tests.scenarios import ChatExchange, tokens
 from tests.upstreams import FakeOpenAI
 
@@ -78,3 +81,20 @@ class PausedExchange(ChatExchange):
                 for delta in tokens(text, DELTA_CHARS):
                     await self.delta(**{kind: delta})
         await self.stop()
+
+
+def read_one_by_one(client: httpx.Client, upstream: PausedUpstream, deltas: list[str]) -> list[str]:
+    """Return the deltas of a completion whose upstream waits for each of them to arrive at the client.
+
+    None would arrive from a buffer that gathers them.
+    """
+    prompt, headers = PAUSE.join(deltas), {"Accept": "text/event-stream"}
+    with client.stream("POST", "/api/chat/", json={"model": "paused", "prompt": prompt}, headers=headers) as response:
+        stream = read_events(response)
+        events = [next(stream) for _ in range(2)]
+        for _delta in deltas[1:]:
+            upstream.go_on(prompt)
+            events.append(next(stream))
+        events += stream
+    assert events[-1].name == "done"
+    return [event.data["content"] for event in events[1:-1]]

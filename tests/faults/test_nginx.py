@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from tests.nginx import front, nginx
-from tests.paused import PAUSE, PausedUpstream
-from tests.product import Product, connected, read_events
+from tests.paused import PausedUpstream, read_one_by_one
+from tests.product import Product, connected
 from tests.readers import wait_until
 from tests.servers import ROOT, find, free_port
 from tests.upstreams import FakeOpenAI
@@ -34,19 +34,8 @@ def test_deltas_pass_nginx_one_by_one(product: Product, upstream: PausedUpstream
             timeout=30,
         )
         with client:
-            headers, deltas = {"Accept": "text/event-stream"}, [f"{number} " for number in range(20)]
-            prompt = PAUSE.join(deltas)
-            body = {"model": "paused", "prompt": prompt}
-            with client.stream("POST", "/api/chat/", json=body, headers=headers) as answer:
-                stream = read_events(answer)
-                events = [next(stream) for _ in range(2)]
-                # The upstream waits for each delta to arrive, which none would from a buffer that gathers them.
-                for _delta in deltas[1:]:
-                    upstream.go_on(prompt)
-                    events.append(next(stream))
-                events += stream
-            assert events[-1].name == "done"
-            assert [event.data["content"] for event in events[1:-1]] == deltas
+            deltas = [f"{number} " for number in range(20)]
+            assert read_one_by_one(client, upstream, deltas) == deltas
             assert client.get("/metrics").status_code == 403
             assert client.get("/healthz").status_code == 200
             large = client.post(
