@@ -27,9 +27,6 @@ LOG_BYTES = 4 * 2**20
 WRITE_BYTES = 64 * 1024
 # Events that are taken at once, for the same reason.
 READ_EVENTS = 512
-# Bytes that an event counts beside its encoding. Together that is more than it takes in memory, because readers get the
-# encoding, and because a log has its text and other objects beside the events.
-EVENT_OVERHEAD = 72
 # What stands before the name and before the data of an encoded event.
 _NAME, _DATA = b"\nevent: ", b"\ndata: "
 # An event that knows no number, of name and data; and its encoding, of channel, number and that.
@@ -101,7 +98,7 @@ class Log(Sink):
 
     __slots__ = (
         *("_abandoned", "_end", "_events", "_followers", "_listeners", "_name"),
-        *("channel", "ended", "first", "last", "size", "snapshot"),
+        *("channel", "ended", "first", "last", "snapshot"),
     )
 
     # The events are kept for all readers, so no reader can make the run wait.
@@ -112,7 +109,6 @@ class Log(Sink):
         # Returns `{content, reasoning}` of all published text.
         self.snapshot = snapshot
         self.ended = self._abandoned = False
-        self.size = 0
         self._events = Packed()
         # The number of the oldest event that is kept, else of the next one; the number of the last event, 0 before it.
         self.first, self.last = 1, 0
@@ -122,32 +118,39 @@ class Log(Sink):
         self._listeners: tuple[Sink, ...] = ()
 
     @property
+    def size(self) -> int:
+        """How many bytes the events that are kept count."""
+        return self._events.size
+
+    @property
     def followed(self) -> bool:
         return bool(self._followers or self._listeners)
 
     def publish(self, name: str, data: object) -> None:
         """Append an event; send it to readers who have all before it, wake the others."""
         unnumbered = _UNNUMBERED % (name.encode(), orjson.dumps(data))
-        self._events.append(unnumbered)
+        size = self._events.append(unnumbered)
         event = _ENCODED % (self._name, self.last + 1, unnumbered)
         for listener in self._listeners:
             listener.publish(name, data)
-        self._send(event)
+        self._send(event, size)
 
     def publish_delta(self, text: str) -> None:
         """Do the same with a delta, in half the time."""
         quoted = orjson.dumps(text)
-        self._events.append_delta(quoted)
+        size = self._events.append_kept(quoted)
         event = DELTA % (self._name, self.last + 1, quoted)
         for listener in self._listeners:
             listener.publish_delta(text)
-        self._send(event)
+        self._send(event, size)
 
-    def _send(self, event: bytes) -> None:
-        """Count an event that was appended, and pass it to the followers."""
+    def _send(self, event: bytes, size: int) -> None:
+        """Number an appended event, and pass it on.
+
+        All that are kept count `size` bytes.
+        """
         self.last = number = self.last + 1
-        self.size += len(event) + EVENT_OVERHEAD
-        if self.size > LOG_BYTES:
+        if size > LOG_BYTES:
             self.drop_oldest(LOG_BYTES // 2)
         for follower in self._followers:
             # The last event also ends the response, so it takes the way of all that waits.
@@ -183,20 +186,14 @@ class Log(Sink):
     def forget_until(self, number: int) -> None:
         """Drop all events and number the next one `number + 1`, which only goes up."""
         self._events = Packed()
-        self.first, self.last, self.size = number + 1, number, 0
+        self.first, self.last = number + 1, number
         for listener in self._listeners:
             listener.publish("reset", self.snapshot())
         self._wake_all()
 
     def drop_oldest(self, keep_bytes: int) -> None:
         """Drop the oldest events until at most `keep_bytes` are left; the last event always stays."""
-        dropped = 0
-        while self.size > keep_bytes and self.first + dropped < self.last:
-            encoded = _ENCODED % (self.channel.encode(), self.first + dropped, self._events[dropped])
-            self.size -= len(encoded) + EVENT_OVERHEAD
-            dropped += 1
-        self._events.drop(dropped)
-        self.first += dropped
+        self.first += self._events.drop_oldest(keep_bytes)
 
     def _wake_all(self) -> None:
         for follower in self._followers:
@@ -266,7 +263,6 @@ class ReplicaLog(Log):
         for event in batch.encoded:
             self._events.append(event[event.index(_NAME) + len(_NAME) : -2])
         self.last = batch.last
-        self.size += sum(map(len, batch.encoded)) + EVENT_OVERHEAD * len(batch.names)
         if self.size > LOG_BYTES:
             self.drop_oldest(LOG_BYTES // 2)
         for listener in self._listeners:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from chat.events import redis
 from chat.events.local import LocalLogs
-from chat.events.log import LOG_BYTES, WRITE_BYTES, Log
+from chat.events.log import LOG_BYTES, WRITE_BYTES, Log, encode
 from chat.events.offsets import Offsets
 from chat.events.redis import Outbox
 from chat.generations.replica import Replica
@@ -32,6 +32,7 @@ Adapter = Callable[[Log], Awaitable[Log]]
 # Events with a text, of which a log keeps different parts.
 KINDS: list[Callable[[str], tuple[str, dict[str, str]]]] = [
     lambda text: ("message", {"role": "assistant", "content": text}),
+    lambda text: ("message", {"role": "assistant", "content": text, "more": text}),
     lambda text: ("message", {"content": text}),
     lambda text: ("reasoning", {"content": text}),
     lambda text: ("reasoning", {"content": text, "more": text}),
@@ -275,6 +276,17 @@ def test_every_way_to_read_gives_the_same(texts: list[str], data: st.DataObject)
     assert [json.loads(line[6:])["content"] for line in got.split(b"\n") if line.startswith(b"data: ")] == texts
     assert got.count(b"\n\n") == got.count(b"data: ") == len(texts)
     assert b"\r" not in got
+
+
+@pytest.mark.parametrize("value", [None, [], {"a": '"'}, 1, '"~', "~"])
+@pytest.mark.parametrize("name", ["message", "reasoning", "notice"])
+def test_events_of_other_shapes_come_back(name: str, value: object) -> None:
+    """An event that looks like a delta, with another value in the place of its text, is read as it was published."""
+    log = text_log("a")
+    data = {"role": "assistant", "content": value}
+    for _twice in range(2):
+        log.publish(name, data)
+    assert drain(log, 1) == encode("g", 2, name, data) + encode("g", 3, name, data)
 
 
 async def test_replica_has_the_same_bytes(other_process: OtherProcess, channel: str) -> None:
