@@ -331,3 +331,5 @@ class BoundedProtocol(HttpToolsProtocol):
         self._part_timer.cancel()
         self._progress_timer.cancel()
         super().connection_lost(exc)
+        # uvicorn leaves this timer of a connection that the client has reset, and it keeps all that the response had.
+        self._unset_keepalive_if_required()

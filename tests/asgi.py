@@ -13,10 +13,10 @@ from runtime.serve import Server
 
 
 @asynccontextmanager
-async def serving(application: Any) -> AsyncGenerator[tuple[str, int], None]:
-    """Yield the address of a server for the application."""
+async def serving(application: Any, **options: Any) -> AsyncGenerator[tuple[str, int], None]:
+    """Yield the address of a server for the application, with these options of uvicorn."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(application, http=BoundedProtocol, ws="none", lifespan="off", log_config=None)
+    config = uvicorn.Config(application, http=BoundedProtocol, ws="none", lifespan="off", log_config=None, **options)
     server = Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:

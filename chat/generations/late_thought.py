@@ -13,7 +13,7 @@ from providers.wire.base import Delta, Event, Finished, Reasoning, ToolCallDelta
 
 TAG = "</think>"
 # Pieces of a line that are kept apart; then they are joined, and what no tag depends on is left out.
-MOST_PIECES = 64
+MOST_PIECES = 32
 _OPENING = "<think"
 # A fence, also inside of quotes and list items.
 _FENCE = re.compile(r"(?:[\s>]|[-*+] |\d{1,9}[.)] )*(`{3,}|~{3,})(.*)")

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
+import struct
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -120,3 +122,31 @@ async def test_a_head_comes_with_the_beginning_of_its_body() -> None:
         assert (await first).endswith(b"\r\n\r\nbody")
         writer.close()
         other_writer.close()
+
+
+async def test_a_connection_that_was_reset_keeps_nothing() -> None:
+    """A client that resets its connection after a response leaves nothing of it in memory."""
+    loop, behind = asyncio.get_running_loop(), []
+
+    def connections() -> int:
+        return sum(isinstance(each, http.BoundedProtocol) for each in gc.get_objects())
+
+    async def respond(scope: Any, receive: Any, send: Any) -> None:
+        behind.append(connections())
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    before = connections()
+    async with serving(respond, timeout_keep_alive=600) as address:
+        for _client in range(3):
+            with socket.socket() as client:
+                client.setblocking(False)
+                await loop.sock_connect(client, address)
+                await loop.sock_sendall(client, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                while not (await loop.sock_recv(client, 1024)).endswith(b"ok"):
+                    pass
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        async with asyncio.timeout(60):
+            while connections() > before:
+                await asyncio.sleep(0.01)
+    assert max(behind) > before
