@@ -2,6 +2,7 @@
 
 import gc
 import ipaddress
+import math
 import os
 import secrets
 import shutil
@@ -27,6 +28,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 from xdist.scheduler import LoadFileScheduling
 
+from accounts import identities
 from accounts.apps import accounts
 from chat.apps import chat
 from providers.apps import providers_app
@@ -43,6 +45,9 @@ pytest.register_assert_rewrite("tests.chat.verdicts")
 
 # Fixtures that are, or start, real servers.
 SERVERS = {"postgres", "redis_server", "database_url", "product", "on_each", "forgetful", "oracles"}
+
+# Fixtures with which a test counts statements.
+COUNTS = {"django_assert_num_queries", "django_assert_max_num_queries"}
 
 # Fixtures that give a test the database, or with which it takes one of its own.
 DATABASE = {"db", "transactional_db", "django_db_blocker"}
@@ -117,6 +122,18 @@ def fresh_table() -> None:
     chat().words.forget()
     chat().announcements.forget()
     accounts().identities.forget()
+
+
+@pytest.fixture(autouse=True)
+def lasting_caches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what a process keeps for a second or two last while a test counts statements.
+
+    On a busy machine the time is up at any point of the test.
+    """
+    if COUNTS.intersection(request.fixturenames):
+        for cache in (providers_app().configuration._cache, quotas_app().snapshot, chat().announcements):
+            monkeypatch.setattr(cache, "_seconds", math.inf)
+        monkeypatch.setattr(identities, "SECONDS", math.inf)
 
 
 @pytest.fixture(autouse=True)
