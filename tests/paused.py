@@ -5,6 +5,7 @@ waits once if there is a ⏸ in what it gets.
 """
 
 import asyncio
+import threading
 from collections import Counter
 from typing import Any
 
@@ -29,6 +30,7 @@ class PausedUpstream(FakeOpenAI):
         super().__init__(*args, **options)
         # How often each prompt may go on: the test's thread counts up, the upstream's thread down.
         self.allowed: Counter[str] = Counter()
+        self._counting = threading.Lock()
 
     def is_probe(self, request: Recorded) -> bool:
         """Set the product's neutral probes apart: those that one test provokes may come during another."""
@@ -40,13 +42,21 @@ class PausedUpstream(FakeOpenAI):
 
         A text tool writes its instruction before the user's text, so the end of the prompt is enough.
         """
-        self.allowed[prompt] += pauses
+        with self._counting:
+            self.allowed[prompt] += pauses
 
     async def wait(self, prompt: str) -> None:
         """Wait until the completion of this prompt may go on once more."""
-        while not (named := [end for end in self.allowed if self.allowed[end] and prompt.endswith(end)]):
+        while not self._may_go_on(prompt):
             await asyncio.sleep(POLLING_SECONDS)
-        self.allowed[named[0]] -= 1
+
+    def _may_go_on(self, prompt: str) -> bool:
+        """Return whether the completion of this prompt may go on, and count that."""
+        with self._counting:
+            named = [end for end, times in self.allowed.items() if times and prompt.endswith(end)]
+            if named:
+                self.allowed[named[0]] -= 1
+        return bool(named)
 
     def exchange(self, *args: Any) -> ChatExchange:
         return PausedExchange(self, *args)
