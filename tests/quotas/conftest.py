@@ -13,8 +13,12 @@ from django.utils import timezone
 
 from quotas import hints
 from quotas.apps import quotas_app
+from runtime import redis_clients
 from runtime.apps import runtime
 from tests import servers
+
+# Seconds that a busy machine may take between two steps of a test.
+PATIENCE_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Counters:
 
     def run(self, coroutine: Any) -> Any:
         """Await something on the serving loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(3 * PATIENCE_SECONDS)
 
     def key(self, user: Any) -> str:
         return hints.key(user.pk, timezone.now())
@@ -43,7 +47,15 @@ class Counters:
 
 @pytest.fixture
 def counters(redis_server: servers.Redis, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counters]:
-    """An empty Redis for the product's counters."""
+    """An empty Redis for the product's counters.
+
+    Nobody gives up on it for its delay, and after a change it accepts no counter until `pass_a_moment`.
+    """
+    timeouts = dict.fromkeys(redis_clients._TIMEOUTS, PATIENCE_SECONDS)
+    monkeypatch.setattr(redis_clients, "_TIMEOUTS", timeouts)
+    monkeypatch.setattr(redis_clients, "REPLY_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(redis_clients, "AWAY_SECONDS", 3 * PATIENCE_SECONDS)
+    monkeypatch.setattr(hints, "CHANGED_SECONDS", PATIENCE_SECONDS)
     own = redis.Redis.from_url(redis_server.url)
     own.flushall()
     settings.REDIS_URL = redis_server.url
@@ -56,6 +68,7 @@ def counters(redis_server: servers.Redis, settings: Any, monkeypatch: pytest.Mon
     here = Counters(redis_server, own, loop)
     yield here
     here.run(_closed())
+    runtime().redis.succeeded()
     loop.call_soon_threadsafe(loop.stop)
     serving.join()
     loop.close()

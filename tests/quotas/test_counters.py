@@ -10,10 +10,10 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from quotas import days, ledger
+from quotas import days, hints, ledger
 from quotas.apps import quotas_app
 from quotas.errors import QuotaExhausted
-from quotas.hints import CHANGED_SECONDS, TRUSTED_SECONDS, Figures
+from quotas.hints import TRUSTED_SECONDS, Figures
 from quotas.models import DailyUsage, Quota, QuotaGroupLimit
 from runtime import database, redis_clients
 from runtime.apps import runtime
@@ -81,15 +81,17 @@ def test_pages_read_the_counter(counters, alice, quota, model, django_assert_num
 
 def test_redis_keeps_a_counter_for_half_a_minute(counters, alice):
     """Redis itself drops a counter, so deleted users leave none."""
+    before = time.monotonic()
     remaining(alice)
-    assert TRUSTED_SECONDS - 5 < counters.redis.ttl(counters.key(alice)) <= TRUSTED_SECONDS
+    left = counters.redis.pttl(counters.key(alice)) / 1000
+    assert TRUSTED_SECONDS - 1 - (time.monotonic() - before) < left <= TRUSTED_SECONDS
     assert counters.redis.dbsize() == 1
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0, 2), (28, 2), (31, 1), (-7, 1)])
 def test_a_lost_deletion_is_shown_for_half_a_minute(counters, alice, model, monkeypatch, seconds, shown):
     """A counter that was not deleted is shown for 30 seconds; a future one never."""
-    now = timezone.now()
+    now = days.resets_at(timezone.now()) - timedelta(hours=12)  # far from midnight
     at(monkeypatch, now)
     reserve(alice, model, "g1")
     counters.pass_a_moment()
@@ -165,7 +167,7 @@ def test_a_slow_reader_stores_nothing_old(counters, alice, quota, model):
     quotas_app().hints.store(alice.pk, old, read_at)
     assert counters.of(alice) == {}
     assert remaining(alice) == 2
-    assert 0 < counters.redis.pttl(counters.key(alice)) <= 1000 * CHANGED_SECONDS
+    assert 0 < counters.redis.pttl(counters.key(alice)) <= 1000 * hints.CHANGED_SECONDS
 
 
 def json(read_at=None, used=0, limit=3, credit=0, quota="1"):
@@ -192,7 +194,7 @@ def test_a_broken_counter_is_not_believed(counters, alice, model, value):
     assert remaining(alice) == 2
     assert not exhausted(counters, alice)
     reserve(alice, model, "g2")
-    assert 0 < counters.redis.pttl(counters.key(alice)) <= 1000 * CHANGED_SECONDS
+    assert 0 < counters.redis.pttl(counters.key(alice)) <= 1000 * hints.CHANGED_SECONDS
     counters.pass_a_moment()
     assert (remaining(alice), counters.redis.dbsize()) == (1, 1)
 
@@ -206,7 +208,7 @@ def test_a_change_of_a_database_thread_is_sent_before_it_is_reported(counters, a
         await quotas_app().hints.sent()
         return counters.redis.get(counters.key(alice))
 
-    assert asyncio.run_coroutine_threadsafe(change(), counters.loop).result(10) == b""
+    assert counters.run(change()) == b""
 
 
 def test_a_key_of_another_type_is_not_believed(counters, alice, model):
@@ -260,9 +262,10 @@ def test_exhausted_is_confirmed_by_one_read(counters, alice, quota, model, djang
     assert not exhausted(counters, alice)
     use_up(counters, alice, model)
     assert exhausted(counters, alice)
+    before = days.seconds_to_reset(timezone.now())
     with django_assert_num_queries(1), pytest.raises(QuotaExhausted) as refused:
         ledger.confirm_exhausted(alice.pk, model.pk)
-    assert refused.value.retry_after == pytest.approx(days.seconds_to_reset(timezone.now()), abs=5)
+    assert days.seconds_to_reset(timezone.now()) <= refused.value.retry_after <= before
     ledger.grant(alice.pk, quota.pk, 1, "gift")
     assert not exhausted(counters, alice)
     ledger.confirm_exhausted(alice.pk, model.pk)
@@ -308,42 +311,62 @@ def test_without_redis_the_ledger_is_shown(counters, alice, model, settings):
     assert counters.redis.dbsize() == 0
 
 
-def test_redis_stopped_and_started(counters, alice, model):
+@pytest.fixture
+def failures(monkeypatch):
+    """Return the failures of Redis that the process notes; each has cost a wait, and others wait no more."""
+    found, failed = [], runtime().redis.failed
+
+    def note(error):
+        found.append(error)
+        failed(error)
+
+    monkeypatch.setattr(runtime().redis, "failed", note)
+    return found
+
+
+def test_redis_stopped_and_started(counters, alice, model, failures):
     """While Redis is away, pages show the ledger, after one short wait at most."""
     assert remaining(alice) == 3
     counters.server.stop()
     try:
-        started = time.monotonic()
         reserve(alice, model, "g1")
         assert remaining(alice) == 2
-        assert time.monotonic() - started < 2
+        assert len(failures) == 1
     finally:
         counters.server.start()
+    runtime().redis.succeeded()
     assert remaining(alice) == 2
 
 
-def test_frozen_redis(counters, alice, model, monkeypatch):
+def test_frozen_redis(counters, alice, model, failures, monkeypatch):
     """A frozen Redis costs one short wait, no unit, and 30 seconds of old figures."""
     assert remaining(alice) == 3
-    watch, stalls = counters.run(watched())
+    monkeypatch.setattr(redis_clients, "REPLY_SECONDS", 0.5)
     counters.server.signal(signal.SIGSTOP)
     try:
-        waits = []
         for number in range(4):
-            started = time.monotonic()
             with pytest.raises(QuotaExhausted) if number == 3 else transaction.atomic():
                 reserve(alice, model, f"g{number}")
             assert remaining(alice) == max(0, 2 - number)
-            waits.append(time.monotonic() - started)
-        assert waits[0] < 2
-        assert min(waits[1:]) < 0.5
+        assert len(failures) == 1
+        runtime().redis.succeeded()
+        assert counters.run(turns_of_a_wait(alice)) > 1
+        assert len(failures) == 2
     finally:
         counters.server.signal(signal.SIGCONT)
+    runtime().redis.succeeded()
     assert remaining(alice) in {0, 3}
     at(monkeypatch, timezone.now() + timedelta(seconds=TRUSTED_SECONDS))
     assert remaining(alice) == 0
-    assert max(stalls) < 0.5
-    counters.loop.call_soon_threadsafe(watch.cancel)
+
+
+async def turns_of_a_wait(user):
+    """Return how often other work gets its turn while the serving loop waits for Redis."""
+    waiting, turns = asyncio.create_task(quotas_app().hints.read(user.pk)), 0
+    while not waiting.done():
+        await asyncio.sleep(0.02)
+        turns += 1
+    return turns
 
 
 def test_no_transaction_or_database_thread_waits(counters, alice, model, django_assert_num_queries):
@@ -361,19 +384,6 @@ def test_no_transaction_or_database_thread_waits(counters, alice, model, django_
             transaction.set_rollback(True)
     finally:
         counters.server.signal(signal.SIGCONT)
-
-
-async def watched():
-    """Start measuring how long the serving loop is blocked; return task and delays."""
-    delays = []
-
-    async def watch():
-        while True:
-            started = time.monotonic()
-            await asyncio.sleep(0.02)
-            delays.append(time.monotonic() - started - 0.02)
-
-    return asyncio.create_task(watch()), delays
 
 
 def test_few_connections(counters, alice):

@@ -27,8 +27,9 @@ NONSENSE = itertools.cycle([b"", b"nonsense", b'{"read_at": 1, "quotas": {}}', b
 FORGED = itertools.cycle([0, 999_999])
 # Seconds for which a counter may show old figures.
 OLD_SECONDS = 30
-# Seconds to wait for Redis, and for a generation on a busy machine.
-PATIENCE_SECONDS = 2 + 3
+# Seconds to wait for Redis, and for a generation on a busy machine. In a short run, Redis is away for less than such a
+# machine may stand still.
+PATIENCE_SECONDS = 2 + 3 if SOAK else 40
 
 
 @dataclass
@@ -186,11 +187,16 @@ def duration(call: Callable[[], object]) -> float:
 def test_few_connections(counted_product: Product, own_redis: Redis) -> None:
     """Under any load, the process has at most five connections to Redis."""
     api_user = counted_product.register("many")
+
+    def connections() -> int:
+        return len([one for one in own_redis.client.client_list() if one["cmd"] != "client|list"])
+
     with ThreadPoolExecutor(16) as pool:
         asked = [pool.submit(api_user.answer, "Hello", "quick") for _stream in range(16)]
         seen = 0
         while not seen or not all(one.done() for one in asked):
             api_user.quota()
             counted_product.log_in("many")
-            seen = max(seen, len([one for one in own_redis.client.client_list() if one["cmd"] != "client|list"]))
+            # One that was just closed may be listed until the server reads from it again.
+            seen = max(seen, min(connections() for _look in range(3)))
     assert 1 <= seen <= 5

@@ -1,6 +1,7 @@
 """The ledger costs the same however many rows it has."""
 
 import os
+import time
 
 import pytest
 
@@ -34,12 +35,14 @@ def test_old_rows_cost_nothing(urls, django_db_blocker):
             with servers.connected(url):
                 asked.append(charging.user_and_model(daily_limit=None))
                 charging.fill(rows)
+        # SQLite works in this thread, so what other processes add can be left out.
+        clock = time.thread_time if urls[0].startswith("sqlite") else time.perf_counter
         few = many = float("inf")
         for turn in range(TRIES):
             with servers.connected(urls[0]):
-                few = min(few, charging.least_cost(*asked[0], f"few-{turn}", rounds=4))
+                few = min(few, charging.least_cost(*asked[0], f"few-{turn}", 4, clock))
             with servers.connected(urls[1]):
-                many = min(many, charging.least_cost(*asked[1], f"many-{turn}", rounds=4))
+                many = min(many, charging.least_cost(*asked[1], f"many-{turn}", 4, clock))
             if many / few <= MOST:
                 return
     assert many / few <= MOST
