@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 from django.conf import settings
+from django.db import transaction
 
 from quotas.models import Quota, QuotaModel
 from tests import factories, servers
@@ -29,8 +30,9 @@ def database(product: Product, blocker: Any) -> Iterator[None]:
         yield
 
 
+@transaction.atomic
 def offer(name: str, kind: str, base_url: str, *keys: str, upstream_model: str = "lite", **timeouts: float) -> None:
-    """Offer a model with its own upstream and keys; within a `database` block."""
+    """Offer a model with its own upstream and keys, at once; within a `database` block."""
     upstream = factories.upstream(name, kind=kind, base_url=base_url, **timeouts)
     for secret in keys:
         factories.api_key(upstream, secret)

@@ -12,6 +12,9 @@ PROGRAMS: tuple[Surface, ...] = ("streamed", "whole")
 WORKS = "It works."
 NINE_TWO = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
 D = "[DONE]"
+# Instead of a pause: the vendor waits until the reader has the text, but not for ever.
+UNTIL_READ = -1.0
+MOST_HELD_SECONDS = 60.0
 # The prompt to which a vendor reacts oddly, and the tools that programs offer.
 TRIGGER = "Please do the odd thing"
 OFFERED = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]

@@ -4,13 +4,31 @@ import json
 import os
 from typing import Any
 
-from tests.wire_cases.shapes import NINE_TWO, WORKS, Case, D, R, S, T, U, delta, stop, stream, text, usage
+from tests.wire_cases.shapes import (
+    MOST_HELD_SECONDS,
+    NINE_TWO,
+    UNTIL_READ,
+    WORKS,
+    Case,
+    D,
+    R,
+    S,
+    T,
+    U,
+    delta,
+    stop,
+    stream,
+    text,
+    usage,
+)
 
 SOAK = bool(os.environ.get("SOAK"))
 # The silences of models and queues in seconds, with the clocks as shipped; else short ones with short clocks.
-LONG, CLOCKS = (65.0, {}) if SOAK else (1.5, {"first": 6.0, "idle": 1.0})
-# A queue's comments are no payload, but they restart the clock of the first one.
-QUEUE_CLOCKS = {} if SOAK else {"first": 1.0, "idle": 1.0}
+LONG, CLOCKS = (65.0, {}) if SOAK else (1.5, {"idle": 1.0})
+# A queue's comments are no payload, but they restart the clock of the first one. All of them take a little longer than
+# that clock allows, and the pause between two is a small part of it: on a busy machine it may be much longer.
+QUEUED, FIRST = (LONG, 8.0) if SOAK else (8.5, 8.0)
+QUEUE_CLOCKS = {} if SOAK else {"first": FIRST, "idle": 1.0}
 
 
 def whole_message(**fields: Any) -> dict[str, Any]:
@@ -145,9 +163,9 @@ PLAIN_ANSWERS = [
     ),
     Case(
         "late usage",
-        [stream(T, S, 7.0 if SOAK else 1.0, U, D)],
+        [stream(T, S, 7.0 if SOAK else UNTIL_READ, U, D)],
         usage=...,
-        first_text_s=4.0 if SOAK else 0.9,
+        first_text_s=4.0 if SOAK else MOST_HELD_SECONDS / 2,
         soak=SOAK,
     ),
     Case(
@@ -264,26 +282,26 @@ LONG_SILENCE = [
     Case("hidden thinking", [stream(R, LONG, T, S, U, D)], usage=(9, 2), clocks=CLOCKS, soak=SOAK),
     Case(
         "a queue",
-        [stream(*paced(LONG / 13, *[b": keep-alive\n\n"] * 13), T, S, D)],
+        [stream(*paced(QUEUED / 12, *[b": keep-alive\n\n"] * 13), T, S, D)],
         clocks=QUEUE_CLOCKS,
         soak=SOAK,
     ),
     Case(
         "a queue of blank lines",
-        [stream(*paced(0.4, b"\n", b"\n", b"\n", b"\n\n"), T, S, D)],
-        clocks={"first": 1.0},
+        [stream(*paced(8.5 / 12, *[b"\n"] * 12, b"\n\n"), T, S, D)],
+        clocks={"first": FIRST},
         source="https://api-docs.deepseek.com/quick_start/rate_limit",
     ),
     Case(
         "a queue of empty chunks",
-        [stream(*paced(0.4, R, R, R, R, R), T, S, D)],
-        clocks={"first": 1.0},
+        [stream(*paced(8.5 / 12, *[R] * 13), T, S, D)],
+        clocks={"first": FIRST},
         source="https://github.com/jundot/omlx/pull/1011",
     ),
     Case(
         "OpenRouter's comments",
-        [stream(*paced(0.4, *[b": OPENROUTER PROCESSING\n\n"] * 4), T, S, D)],
-        clocks={"first": 1.0},
+        [stream(*paced(8.5 / 12, *[b": OPENROUTER PROCESSING\n\n"] * 13), T, S, D)],
+        clocks={"first": FIRST},
         source="https://github.com/mnfst/llm-gateway/issues/2053",
     ),
 ]

@@ -7,6 +7,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.loopback import Exchange, FakeServer, Recorded
 from tests.spark import Connection, FakeSpark
-from tests.wire_cases.shapes import TRIGGER, Case, Reply, frames
+from tests.wire_cases.shapes import MOST_HELD_SECONDS, TRIGGER, UNTIL_READ, Case, Reply, frames
 
 # The prompt of neutral probes.
 PROBE = "Hi"
@@ -47,6 +48,17 @@ class Script:
     # How often the accused key was used for a user's prompt.
     accused_asked: int = 0
     played: int = 0
+    # Set when the reader has the text.
+    read: threading.Event = field(default_factory=threading.Event)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before the next piece of a reply."""
+        if seconds != UNTIL_READ:
+            await asyncio.sleep(seconds)
+            return
+        until = time.monotonic() + MOST_HELD_SECONDS
+        while not self.read.is_set() and time.monotonic() < until:
+            await asyncio.sleep(0.01)
 
     def reply(self, request: Recorded, key: str, messages: Sequence[Mapping[str, Any]]) -> Reply:
         """Choose the reply to a request."""
@@ -87,10 +99,10 @@ class Vendor(Scripts, FakeServer):
     async def handle(self, exchange: Exchange) -> None:
         request = exchange.request
         script = self.scripts[request.path.split("/")[1]]
-        await play(exchange, script.reply(request, _key(request), request.body["messages"]))
+        await play(exchange, script, script.reply(request, _key(request), request.body["messages"]))
 
 
-async def play(exchange: Exchange, reply: Reply) -> None:
+async def play(exchange: Exchange, script: Script, reply: Reply) -> None:
     """Send a reply and close the connection, which ends the body."""
     lines = [f"HTTP/1.1 {reply.status} Status", "Connection: close"]
     if reply.content_type:
@@ -98,7 +110,7 @@ async def play(exchange: Exchange, reply: Reply) -> None:
     lines += [f"{name}: {value}" for name, value in reply.headers.items()]
     await exchange.raw("\r\n".join([*lines, "", ""]).encode())
     for pause, piece in reply.pieces:
-        await asyncio.sleep(pause)
+        await script.pause(pause)
         await exchange.raw(piece)
     exchange.cut()
 
@@ -122,7 +134,7 @@ class SparkVendor(Scripts, FakeSpark):
             recorded.body = json.loads(await connection.recv())
             script = self.scripts[recorded.path.split("/")[1]]
             for pause, frame in script.reply(recorded, recorded.key or "", recorded.text).pieces:
-                await asyncio.sleep(pause)
+                await script.pause(pause)
                 await connection.send(frame.decode())
             recorded.ended_at = time.monotonic()
             await connection.close()
