@@ -6,16 +6,19 @@ from typing import Any
 
 import pytest
 
+from tests.paused import PausedUpstream
 from tests.product import ApiUser, Product, connected, text_of
 from tests.scenarios import PLAIN, ChatExchange
 from tests.staff import create
-from tests.upstreams import FakeOpenAI
 
 SECRET = "planted-header-secret-0123456789"
 
 
-class Vendor(FakeOpenAI):
-    """A fake upstream whose address may have a query, and whose model `picky` takes no temperature."""
+class Vendor(PausedUpstream):
+    """A fake upstream whose address may have a query, and whose model `picky` takes no temperature.
+
+    It sets probes apart, which an earlier test may have provoked.
+    """
 
     async def handle(self, exchange: Any) -> None:
         assert isinstance(exchange, ChatExchange)
@@ -172,7 +175,7 @@ def test_deadlines_from_wide_to_narrow(admin: ApiUser, vendors: tuple[Vendor, Ve
     slow = route("two", "slow")
     patch(admin, "models", model, routes=[slow])
     assert admin.answer("Hello", "deadlines")[-1].data["code"] == "upstream_timeout"
-    patch(admin, "models", model, routes=[{**slow, "deadlines": {"first": 10}}])
+    patch(admin, "models", model, routes=[{**slow, "deadlines": {"first": 60}}])
     assert text_of(admin.answer("Hello", "deadlines")) == PLAIN
     patch(admin, "upstreams", row, deadlines={})
 
