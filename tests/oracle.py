@@ -36,7 +36,7 @@ def spark_answers(url, app_id, api_key, api_secret):
             spark_api_secret=api_secret,
             spark_llm_domain=domain,
             streaming=streaming,
-            request_timeout=10,
+            request_timeout=60,
         )
         try:
             return client.generate([[ChatMessage(role="user", content="hello")]]).generations[0][0].text
@@ -63,7 +63,7 @@ def zhipu_answers(url, key):
     from zhipuai import ZhipuAI
 
     def ask(model, raw_key):
-        client = ZhipuAI(api_key=key, base_url=url, disable_token_cache=raw_key, max_retries=0, timeout=10)
+        client = ZhipuAI(api_key=key, base_url=url, disable_token_cache=raw_key, max_retries=0, timeout=60)
         try:
             stream = client.chat.completions.create(
                 model=model, messages=[{"role": "user", "content": "hello"}], stream=True
@@ -108,7 +108,7 @@ def _gemini(url, key):
     from google.genai import types
 
     base, _, version = url.rpartition("/")
-    return genai.Client(api_key=key, http_options=types.HttpOptions(base_url=base, api_version=version, timeout=10_000))
+    return genai.Client(api_key=key, http_options=types.HttpOptions(base_url=base, api_version=version, timeout=60_000))
 
 
 def _gemini_chunks(client, model, contents):
@@ -169,7 +169,7 @@ def anthropic_answers(url, key, bodies):
     """
     import anthropic
 
-    client = anthropic.Anthropic(api_key=key, base_url=url, max_retries=0, timeout=10)
+    client = anthropic.Anthropic(api_key=key, base_url=url, max_retries=0, timeout=60)
 
     def ask(body):
         try:

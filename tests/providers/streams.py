@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
-from providers.wire.base import ChatRequest, Delta, Event, PromptMessage, Reasoning
+from providers.wire.base import ChatRequest, Clocks, Delta, Event, PromptMessage, Reasoning
 
 # Seconds for what takes milliseconds on an idle machine.
 PATIENCE_SECONDS = 60
+# Clocks that no busy machine runs into; a test of one of them shortens only that one.
+PATIENT = Clocks(connect=60, first=60, idle=60, total=120)
 
 HELLO = (PromptMessage("user", "hello"),)
 
@@ -33,6 +35,12 @@ def text(events: Iterable[Event]) -> str:
 def reasoning(events: Iterable[Event]) -> str:
     """Return the thinking text."""
     return "".join(event.text for event in events if isinstance(event, Reasoning))
+
+
+async def some_turns() -> None:
+    """Let the event loop turn some times, however slow the machine is."""
+    for _turn in range(20):
+        await asyncio.sleep(0.001)
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -1,7 +1,7 @@
 """The operators' pages: health, write-only keys, and the models that an upstream offers."""
 
 import re
-import time
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -19,12 +19,20 @@ from providers.wire.openai import model_list
 from quotas.models import QuotaModel
 from runtime import database
 from tests import factories
+from tests.providers.streams import PATIENCE_SECONDS
 from tests.staff import staff_with
 from tests.upstreams import FakeOpenAI
 
 pytestmark = pytest.mark.django_db
 
 SECRET = "sk-planted-0123456789abcdef"
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let look-ups of names, and lists of models, take as long as on a busy machine."""
+    monkeypatch.setattr(addresses, "RESOLVE_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(model_list, "SECONDS", PATIENCE_SECONDS)
 
 
 @pytest.fixture
@@ -251,16 +259,19 @@ def test_names_that_do_not_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError
 
     def slow(*_arguments: Any, **_options: Any) -> list[Any]:
-        time.sleep(2)
+        is_over.wait(PATIENCE_SECONDS)
+        answered.append("at last")
         return []
+
+    answered, is_over = list[str](), threading.Event()
 
     monkeypatch.setattr(addresses.socket, "getaddrinfo", unknown)
     assert not addresses.refused_now("http://nowhere.example/v1", "")
     monkeypatch.setattr(addresses, "RESOLVE_SECONDS", 0.05)
     monkeypatch.setattr(addresses.socket, "getaddrinfo", slow)
-    began = time.monotonic()
     assert not addresses.refused_now("http://slow.example/v1", "")
-    assert time.monotonic() - began < 1.5
+    assert answered == []
+    is_over.set()
 
 
 # --- trying ----------------------------------------------------------------------------------------------------------
@@ -289,7 +300,8 @@ def test_keys_are_tried_with_one_real_request(admin: Client, upstream: FakeOpenA
     added = {"upstream": row.pk, "secret": "sk-trial-new-1111111", "enabled": "on", "_try": "1"}
     assert flash_messages(admin.post(page("apikey", "add"), added))[-1].startswith("mirror …1111: plain replied")
     tried = ["sk-trial-bad-0000000", SECRET, "sk-trial-new-1111111"]
-    assert [request.key for request in upstream.requests[before:]] == tried
+    # A product of other tests may still use the same upstream.
+    assert [request.key for request in upstream.requests[before:] if request.key in tried] == tried
 
 
 # --- the list of models ----------------------------------------------------------------------------------------------
@@ -359,7 +371,8 @@ def test_failures_to_list_models_are_explained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A failure is explained without key, address or vendor's text, and troubles no key."""
-    monkeypatch.setattr(model_list, "SECONDS", 1 if scenario == "hang" else 10)
+    if scenario == "hang":
+        monkeypatch.setattr(model_list, "SECONDS", 1)
     assert expected in listed(admin, upstream, reachable, scenario).replace("&#x27;", "'")
     assert not KeyTrouble.objects.exists()
 

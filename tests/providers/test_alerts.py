@@ -27,11 +27,18 @@ from quotas import group_use
 from quotas.models import DailyUsage, QuotaGroupLimit
 from runtime.apps import runtime
 from tests import factories, servers
+from tests.providers.streams import PATIENCE_SECONDS
 from tests.staff import staff_with
 from tests.webhooks import Receiver
 
 PROCESSES = 4
 KEYS = Source((Kind.KEY_DEAD, Kind.BALANCE_EMPTY), conditions.of_keys, 0.0)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a message take as long as on a busy machine."""
+    monkeypatch.setattr(webhooks, "SECONDS", PATIENCE_SECONDS)
 
 
 @pytest.fixture

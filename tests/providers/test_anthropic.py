@@ -7,15 +7,14 @@ from typing import Any
 import pytest
 
 from providers.wire.anthropic.adapter import Anthropic
-from providers.wire.base import Clocks, Endpoint, Event, Finished, PromptMessage, Source, Sources, ToolCallDelta, Usage
+from providers.wire.base import Endpoint, Event, Finished, PromptMessage, Source, Sources, ToolCallDelta, Usage
 from providers.wire.errors import BadParameter, ProviderError, Retry, UpstreamFailed
 from tests.anthropic import CONTEXT_TOKENS, KEY, FakeAnthropic
 from tests.anthropic_rules import sign
 from tests.anthropic_scenarios import CITY, REDACTED, TOOL_ID
-from tests.providers.streams import collect, reasoning, request, text
+from tests.providers.streams import PATIENT, collect, reasoning, request, text
 from tests.scenarios import PLAIN, REASONING
 
-FAST = Clocks(connect=2, first=2, idle=2, total=8)
 TOOLS: list[Any] = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
 THINKING: dict[str, Any] = {"thinking": {"type": "enabled", "budget_tokens": 2000}}
 
@@ -29,8 +28,8 @@ async def upstream() -> AsyncIterator[FakeAnthropic]:
 
 @pytest.fixture
 async def provider(upstream: FakeAnthropic) -> AsyncIterator[Anthropic]:
-    """A provider with short clocks."""
-    provider = Anthropic(Endpoint(upstream.base_url, clocks=FAST))
+    """A provider of that upstream."""
+    provider = Anthropic(Endpoint(upstream.base_url, clocks=PATIENT))
     yield provider
     await provider.aclose()
 
@@ -72,7 +71,7 @@ async def test_plain_completion_arrives(provider: Anthropic, upstream: FakeAnthr
 @pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/", "/v1/messages"])
 async def test_base_urls(upstream: FakeAnthropic, ending: str) -> None:
     """The base URL may have the version or the whole path."""
-    provider = Anthropic(Endpoint(upstream.base_url + ending, clocks=FAST))
+    provider = Anthropic(Endpoint(upstream.base_url + ending, clocks=PATIENT))
     assert text(await collect(provider.stream(request(), KEY))) == PLAIN
     assert (await provider.list_models(KEY)).models
     await provider.aclose()

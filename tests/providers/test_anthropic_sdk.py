@@ -10,17 +10,16 @@ from typing import Any
 import pytest
 
 from providers.wire.anthropic.adapter import Anthropic
-from providers.wire.base import ChatRequest, Clocks, Endpoint, Event, Finished, PromptMessage, Source, Sources, Usage
+from providers.wire.base import ChatRequest, Endpoint, Event, Finished, PromptMessage, Source, Sources, Usage
 from providers.wire.errors import ProviderError
 from tests.anthropic import KEY, FakeAnthropic
 from tests.anthropic_rules import NEW_VERSION
 from tests.anthropic_scenarios import SCENARIOS
-from tests.providers.streams import collect, reasoning, request, text
+from tests.providers.streams import PATIENT, collect, reasoning, request, text
 from tests.providers.test_anthropic import THINKING, TOOLS, calls_of
 from tests.providers.test_sdks import asked
 from tests.scenarios import PLAIN
 
-CLOCKS = Clocks(connect=10, first=10, idle=10, total=30)
 # Our reason for each of the vendor's.
 REASONS = {
     "end_turn": "stop",
@@ -95,7 +94,7 @@ def judged(oracles: Path) -> Judged:
     bodies = {model: {**HELLO, "model": model, "tools": VENDORS_TOOLS} for model in models}
     bodies |= {words: {**HELLO, **fields} for words, fields in BAD.items()}
     with FakeAnthropic.in_thread() as upstream:
-        provider = Anthropic(Endpoint(upstream.base_url, clocks=CLOCKS))
+        provider = Anthropic(Endpoint(upstream.base_url, clocks=PATIENT))
         bodies["round"] = {name: value for name, value in provider.body(ROUND).items() if name != "stream"}
         theirs: Any = asked(oracles, "anthropic_answers", upstream.base_url, KEY, json.dumps([*bodies.values()]))
         versions = {sent.headers["anthropic-version"] for sent in upstream.requests}

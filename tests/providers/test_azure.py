@@ -8,15 +8,13 @@ import httpx
 import openai
 import pytest
 
-from providers.wire.base import Clocks, Endpoint, Event, Finished, FirstRun, PromptMessage, ToolCallDelta, Usage
+from providers.wire.base import Endpoint, Event, Finished, FirstRun, PromptMessage, ToolCallDelta, Usage
 from providers.wire.errors import ContentBlocked, ProviderError
 from providers.wire.openai.azure import API_VERSION, Azure
 from tests.azure import KEY, FakeAzure
 from tests.model_lists import MODELS
-from tests.providers.streams import collect, request, text, until
+from tests.providers.streams import PATIENT, collect, request, text, until
 from tests.scenarios import PLAIN
-
-FAST = Clocks(connect=2, first=2, idle=2, total=10)
 
 
 @pytest.fixture
@@ -28,7 +26,7 @@ async def upstream() -> AsyncIterator[FakeAzure]:
 
 async def events_of(base_url: str, model: str, query: tuple[tuple[str, str], ...] = (), **fields: Any) -> list[Event]:
     """Return the events of one stream of an adapter that lives as long."""
-    provider = Azure(Endpoint(base_url, clocks=FAST, query=query))
+    provider = Azure(Endpoint(base_url, clocks=PATIENT, query=query))
     try:
         return await collect(provider.stream(request(model, **fields), KEY))
     finally:
@@ -103,7 +101,7 @@ async def test_refusals(upstream: FakeAzure, does: str, action: str, scope: str,
 async def test_a_wrong_key(upstream: FakeAzure) -> None:
     """A key of another resource is out of use, and no part of it is shown."""
     upstream.keys.clear()
-    provider = Azure(Endpoint(upstream.base_url, clocks=FAST))
+    provider = Azure(Endpoint(upstream.base_url, clocks=PATIENT))
     with pytest.raises(ProviderError) as failed:
         await collect(provider.stream(request(), "other-key"))
     await provider.aclose()
@@ -131,7 +129,7 @@ async def test_the_content_filter(upstream: FakeAzure) -> None:
 async def test_deployments_are_listed(upstream: FakeAzure) -> None:
     """Both forms of the address list the deployments of the resource, with the version that can."""
     for base_url in (upstream.base_url, upstream.v1_url):
-        provider = Azure(Endpoint(base_url, clocks=FAST, query=(("api-version", "2024-10-21"),)))
+        provider = Azure(Endpoint(base_url, clocks=PATIENT, query=(("api-version", "2024-10-21"),)))
         found = await provider.list_models(KEY)
         await provider.aclose()
 
@@ -231,7 +229,7 @@ async def test_the_sdk_is_refused_as_we_are(upstream: FakeAzure) -> None:
 
 async def test_a_stop_closes_the_connection(upstream: FakeAzure) -> None:
     """Closing the stream closes the connection, as with every adapter."""
-    provider = Azure(Endpoint(upstream.base_url, clocks=FAST))
+    provider = Azure(Endpoint(upstream.base_url, clocks=PATIENT))
     stream = provider.stream(request("paced:1000:20", PromptMessage("user", "hello")), KEY)
     await anext(stream)
     assert upstream.open_streams == 1

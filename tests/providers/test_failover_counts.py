@@ -82,7 +82,7 @@ async def test_waiting_counts_are_stored_after_a_second(
     for _request in range(2):
         failovers.note(config, [PassedOver(config.routes[0], "is open")], None)
         await asyncio.sleep(0.05)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await row())[0] != 2:
             await asyncio.sleep(0.05)
     await tasks.wait()

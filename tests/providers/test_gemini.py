@@ -8,7 +8,6 @@ import pytest
 
 from providers.setup import first_run_values
 from providers.wire.base import (
-    Clocks,
     Delta,
     Endpoint,
     Event,
@@ -26,10 +25,9 @@ from providers.wire.gemini.request import NO_SIGNATURE
 from providers.wire.images import CompletionImages
 from tests.gemini import INPUT_TOKENS, KEY, MODELS, FakeGemini
 from tests.gemini_scenarios import PIXEL, SIGNATURE, SOURCES
-from tests.providers.streams import collect, reasoning, request, text, until
+from tests.providers.streams import PATIENT, collect, reasoning, request, text, until
 from tests.scenarios import PLAIN, REASONING
 
-FAST = Clocks(connect=2, first=2, idle=2, total=10)
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "additionalProperties": False}
 WEATHER = {
     "type": "function",
@@ -46,8 +44,8 @@ async def upstream() -> AsyncIterator[FakeGemini]:
 
 @pytest.fixture
 async def provider(upstream: FakeGemini) -> AsyncIterator[Gemini]:
-    """A provider with short clocks."""
-    provider = Gemini(Endpoint(upstream.base_url, clocks=FAST))
+    """A provider of that upstream."""
+    provider = Gemini(Endpoint(upstream.base_url, clocks=PATIENT))
     yield provider
     await provider.aclose()
 
@@ -247,7 +245,9 @@ async def test_names_of_models(provider: Gemini, upstream: FakeGemini, model: st
 
 async def test_the_operators_query_and_headers_win(upstream: FakeGemini) -> None:
     """Headers and query of the upstream are added to each request."""
-    endpoint = Endpoint(upstream.base_url + "/models/", clocks=FAST, headers=(("x-team", "a"),), query=(("tier", "b"),))
+    endpoint = Endpoint(
+        upstream.base_url + "/models/", clocks=PATIENT, headers=(("x-team", "a"),), query=(("tier", "b"),)
+    )
     provider = Gemini(endpoint)
     await read(provider, "plain")
     await provider.aclose()
@@ -547,7 +547,7 @@ async def test_delays(provider: Gemini) -> None:
 
 
 async def test_a_wrong_key(upstream: FakeGemini) -> None:
-    provider = Gemini(Endpoint(upstream.base_url, clocks=FAST))
+    provider = Gemini(Endpoint(upstream.base_url, clocks=PATIENT))
     with pytest.raises(ProviderError) as failed:
         await collect(provider.stream(request(), "AIza-other"))
     await provider.aclose()
@@ -647,7 +647,7 @@ async def test_a_long_list_is_cut(provider: Gemini, upstream: FakeGemini) -> Non
 
 
 async def test_a_list_is_refused_to_a_wrong_key(upstream: FakeGemini) -> None:
-    provider = Gemini(Endpoint(upstream.base_url, clocks=FAST))
+    provider = Gemini(Endpoint(upstream.base_url, clocks=PATIENT))
     with pytest.raises(ProviderError) as failed:
         await provider.list_models("AIza-other")
     await provider.aclose()

@@ -15,7 +15,7 @@ from providers.wire.net.exchange import send
 from providers.wire.net.http1 import MAX_BUFFERED_BYTES, MAX_HEAD_BYTES
 from providers.wire.net.transport import Transport
 from providers.wire.openai.adapter import OpenAICompatible
-from tests.providers.streams import collect, request, text
+from tests.providers.streams import PATIENCE_SECONDS, PATIENT, collect, request, text
 from tests.scenarios import delta_bytes
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -62,7 +62,7 @@ async def exchange(*replies: bytes | Write, count: int = 1) -> tuple[list[tuple[
     server, transport, found = PreparedServer(*replies), Transport(Endpoint("")), []
     async with server.running() as url:
         for _ in range(count):
-            one = await send(transport, "GET", url, {}, Deadline(Clocks(first=5)))
+            one = await send(transport, "GET", url, {}, Deadline(PATIENT))
             found.append((one.status, await one.read_up_to(2**24)))
             await one.close()
         await transport.aclose()
@@ -141,7 +141,7 @@ async def test_bytes_on_an_idle_connection_close_it() -> None:
         one = await send(transport, "GET", url, {}, Deadline(Clocks()))
         assert await one.read() == b""
         freed.set()
-        await asyncio.wait_for(server.gone.wait(), 5)
+        await asyncio.wait_for(server.gone.wait(), PATIENCE_SECONDS)
         await transport.aclose()
 
 
@@ -171,7 +171,7 @@ async def test_heads_and_trailers_are_bounded(start: bytes, piece: bytes, vendor
         await flood(writer, piece)
 
     with pytest.raises(UpstreamFailed) as failure:
-        await asyncio.wait_for(exchange(reply), 10)
+        await asyncio.wait_for(exchange(reply), PATIENCE_SECONDS)
     assert failure.value.vendor_code == vendor_code
 
 
@@ -303,7 +303,7 @@ async def flowing(*pieces: bytes, take: Callable[[bytes], bool]) -> bytes:
 
     server, transport = PreparedServer(write), Transport(Endpoint(""))
     async with server.running() as url:
-        one = await send(transport, "GET", url, {}, Deadline(Clocks(first=5)))
+        one = await send(transport, "GET", url, {}, Deadline(PATIENT))
         try:
             assert await one.read() == pieces[0]
             taken.set()
@@ -352,7 +352,7 @@ async def test_a_flow_leaves_what_came_before_a_failure() -> None:
 
     server, transport = PreparedServer(write), Transport(Endpoint(""))
     async with server.running() as url:
-        one = await send(transport, "GET", url, {}, Deadline(Clocks(first=5)))
+        one = await send(transport, "GET", url, {}, Deadline(PATIENT))
         try:
             assert await one.read() == b"first"
             begun.set()

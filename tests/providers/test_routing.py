@@ -96,13 +96,15 @@ async def test_a_cooldown_after_a_limit_is_bounded(
     """A hint counts for five minutes at most; without one the rest doubles on repetition, up to a minute."""
     await database.run(with_keys, model, "busy")
     for _turn in range(2):
+        before = timezone.now()
         await bench.fails({"busy": [(failure("switch", blame="rate", **facts),)]})
         trouble = await trouble_of("busy")
         assert trouble
         assert trouble.cooldown_until
-        until = trouble.cooldown_until - timezone.now()
+        began = trouble.cooldown_until - timedelta(seconds=most)
+        is_the_longest = before <= began <= timezone.now()
         await database.run(KeyTrouble.objects.update, cooldown_until=timezone.now())
-    assert until.total_seconds() == pytest.approx(most, abs=3)
+    assert is_the_longest
 
 
 async def test_trouble_with_one_model_leaves_the_others(model: ChatModel, bench: Bench) -> None:
@@ -363,7 +365,9 @@ async def test_a_model_without_a_usable_key_is_unavailable(model: ChatModel, ben
     await database.run(lambda: KeyTrouble.objects.create(key=row, model="m", **values))
     with pytest.raises(ModelUnavailable) as caught:
         (await bench.config()).check_available()
-    assert caught.value.retry_after == pytest.approx(30, abs=2)
+    assert caught.value.retry_after is not None
+    asked_at = soon - timedelta(seconds=caught.value.retry_after)
+    assert soon - timedelta(seconds=30) <= asked_at <= timezone.now()
     assert isinstance(await bench.fails({}), ModelUnavailable)
     assert bench.vendor.probe_calls == []
 

@@ -32,7 +32,7 @@ def asked(oracles: Path, function: str, *arguments: object) -> list[str]:
     """Return what a function of `tests.oracle` says."""
     command = [str(oracles / "bin" / "python"), "-I", oracle.__file__, function, *map(str, arguments)]
     environment = {"PATH": os.environ["PATH"], "TZ": "UTC"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
     assert done.returncode == 0, done.stderr
     said: list[str] = json.loads(done.stdout.splitlines()[-1])
     return said

@@ -1,14 +1,15 @@
 """The outcome of each refusal of Spark, at the handshake and in a frame."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from providers.wire.base import Clocks, Endpoint
+from providers.wire.base import Endpoint
 from providers.wire.errors import ProviderError, UpstreamTimeout, seconds_until_renewed
 from providers.wire.spark.adapter import Spark
 from providers.wire.spark.errors import failure, refused
-from tests.providers.streams import collect, request
+from tests.providers.streams import PATIENT, collect, request
 from tests.spark import KEY, FakeSpark
 from tests.spark_scenarios import SID
 
@@ -76,7 +77,8 @@ async def test_the_gateway_refuses() -> None:
 async def test_broken_handshakes(scenario: str, code: str) -> None:
     """A malformed or endless handshake is a failure, and the client does not try again by itself."""
     async with FakeSpark() as upstream:
-        provider = Spark(Endpoint(upstream.base_url, clocks=Clocks(connect=0.2)))
+        clocks = replace(PATIENT, connect=0.2) if scenario == "hang" else PATIENT
+        provider = Spark(Endpoint(upstream.base_url, clocks=clocks))
         with pytest.raises(ProviderError) as found:
             await collect(provider.stream(request("lite"), upstream.key(scenario)))
         await provider.aclose()

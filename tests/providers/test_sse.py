@@ -141,13 +141,13 @@ def test_invalid_utf8_is_replaced() -> None:
 @pytest.mark.parametrize("piece", [b"x" * 65536, b"x" * 16])
 def test_an_endless_line_fails_at_the_bound(piece: bytes) -> None:
     """A line without end is refused at the bound, in linear time, whatever the size of its pieces."""
-    started = time.perf_counter()
+    started = time.thread_time()
 
     with pytest.raises(UpstreamFailed) as failure:
         feed_forever(SSEParser(), piece)
 
     assert failure.value.vendor_code == "line_too_long"
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 5
 
 
 @pytest.mark.parametrize(

