@@ -49,7 +49,7 @@ class Counters:
 def counters(redis_server: servers.Redis, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counters]:
     """An empty Redis for the product's counters.
 
-    Nobody gives up on it for its delay, and after a change it accepts no counter until `pass_a_moment`.
+    No test gives up on it for its delay, and after a change it accepts no counter until `pass_a_moment`.
     """
     timeouts = dict.fromkeys(redis_clients._TIMEOUTS, PATIENCE_SECONDS)
     monkeypatch.setattr(redis_clients, "_TIMEOUTS", timeouts)
