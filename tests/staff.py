@@ -1,9 +1,13 @@
 """Clients for the staff routes, with exactly the rights that a test is about."""
 
 import json
+from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
-from django.contrib.auth.models import Permission
+from django.apps import apps
+from django.contrib.auth.models import Group, Permission
+from django.db import connection
 from django.test import Client
 
 from accounts import jwt
@@ -21,6 +25,12 @@ def staff_with(*rights: str) -> Any:
     user = factories.user(is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=rights))
     return user
+
+
+def auditors() -> Group:
+    """Return the group of auditors, which a migration makes: a test before may have emptied all tables."""
+    import_module("accounts.migrations.0017_auditors").make_group(apps, SimpleNamespace(connection=connection))
+    return Group.objects.get(name="auditors")
 
 
 def send(client: Client, method: str, path: str, body: Any = None) -> Any:

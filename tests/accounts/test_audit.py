@@ -5,16 +5,12 @@ import io
 import runpy
 from contextlib import nullcontext
 from datetime import timedelta
-from importlib import import_module
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.apps import apps
 from django.conf import settings
-from django.contrib.auth.models import Group
 from django.core import management
-from django.db import DatabaseError, connection, connections, transaction
+from django.db import DatabaseError, connections, transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -23,7 +19,7 @@ from accounts.audit import commands, retention
 from accounts.models import AuditEntry, User
 from chat.models import Conversation
 from tests import factories, servers
-from tests.staff import calling, send, staff_with
+from tests.staff import auditors, calling, send, staff_with
 
 pytestmark = pytest.mark.django_db
 PAGE = "/admin/accounts/auditentry/"
@@ -39,9 +35,7 @@ def staff(client: Client, carol: User) -> Client:
 @pytest.fixture
 def auditor(db: None) -> Client:
     user = factories.user("otto", is_staff=True)
-    # A test before may have emptied all tables, and with them what this migration made.
-    import_module("accounts.migrations.0017_auditors").make_group(apps, SimpleNamespace(connection=connection))
-    user.groups.add(Group.objects.get(name="auditors"))
+    user.groups.add(auditors())
     client = Client(headers={"Accept-Language": "en"})
     client.force_login(user)
     return client

@@ -1,9 +1,11 @@
 """Deletion of accounts: nothing of the user is left in any table or file, and the ledger's sums stay."""
 
+import os
 import re
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +98,11 @@ def left(product: Product, number: int, *markers: str) -> list[str]:
             texts = [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in row]
             if any(marker in text for marker in (*markers, str(number)) for text in texts):
                 found.append(f"table {table}: {row}")
-    for file in Path(product.var_dir).rglob("*"):
-        if file.is_file():
-            content = file.read_bytes()
-            found += [f"file {file.name}: {marker}" for marker in markers if marker.encode() in content]
+    for folder, _folders, names in os.walk(product.var_dir):
+        for name in names:
+            with suppress(FileNotFoundError):  # it is deleted just now
+                content = Path(folder, name).read_bytes()
+                found += [f"file {name}: {marker}" for marker in markers if marker.encode() in content]
     return found
 
 

@@ -17,7 +17,7 @@ from accounts.models import BatchGroup, SignupCode, User
 from quotas import redeem_codes
 from tests import factories
 from tests.product import PASSWORD
-from tests.staff import calling, send, staff_with
+from tests.staff import auditors, calling, send, staff_with
 from web.refusals import Forbidden
 
 REGISTER = "/api/auth/register/"
@@ -162,9 +162,7 @@ def test_a_redeem_code_gives_its_group(alice: User) -> None:
 @pytest.mark.django_db
 def test_staff_give_only_groups_that_they_may_assign(carol: User) -> None:
     """An invitation with a group of rights that the staff user lacks is refused; a plain group is fine."""
-    from django.contrib.auth.models import Group
-
-    plain, strong = factories.group("plain"), Group.objects.get(name="auditors")
+    plain, strong = factories.group("plain"), auditors()
     client = Client(headers={"Accept-Language": "en"})
     client.force_login(staff_with("add_signupcode", "view_signupcode", "change_signupcode"))
     form = {"code": "class2026", "most_uses": 30, "groups": [strong.pk]}

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from allauth.mfa.models import Authenticator
 from django.contrib import admin
-from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import reverse
 
 from accounts.models import AuditEntry
 from chatproject.urls import urlpatterns
 from tests import factories
+from tests.staff import auditors
 
 pytestmark = pytest.mark.django_db
 
@@ -54,7 +54,7 @@ def logged_in(settings: Any) -> Callable[..., Client]:
     def log_in(who: str, *, factor: bool) -> Client:
         made = user(who, factor=factor, is_staff=who != "user", is_superuser=who == "admin")
         if who == "auditor":
-            made.groups.add(Group.objects.get(name="auditors"))
+            made.groups.add(auditors())
         client = Client()
         client.force_login(made)
         return client
@@ -110,6 +110,6 @@ def test_visitors_get_nothing(settings: Any) -> None:
 
 def test_what_auditors_cannot_do(logged_in: Callable[..., Client]) -> None:
     """The permission to read the audit is the group's only one, and no permission to change it exists."""
-    (only,) = Group.objects.get(name="auditors").permissions.all()
+    (only,) = auditors().permissions.all()
     assert only.codename == "view_auditentry"
     assert AuditEntry._meta.default_permissions == ("view",)

@@ -163,7 +163,7 @@ def test_a_draining_host_is_left(product: Product, upstream: PausedUpstream, tmp
     api_user = product.register("drained-by-caddy")
     prompts = [PAUSE.join(f"{host} {number}" for number in range(3)) for host in "ab"]
     with (
-        Product(product.var_dir, is_set_up=True, **connected(upstream)) as other,
+        Product(product.var_dir, is_set_up=True, **connected(upstream), DRAIN_SECONDS="120") as other,
         caddy(tmp_path, port_of(product), port_of(other)) as front,
         front.client(api_user.access) as client,
     ):
