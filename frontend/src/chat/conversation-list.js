@@ -364,11 +364,14 @@ function isAbove(row, other) {
 }
 
 /**
- * Puts a row into its place.
+ * Puts a row into its place. What has the focus in it keeps it.
  * @param {HTMLElement} row
  * @param {ParentNode} parent
  */
 function placeRow(row, parent) {
   const next = rowsIn(parent).find((other) => other !== row && isAbove(row, other));
+  const focused = /** @type {HTMLElement | null} */ (document.activeElement);
+  const hasFocus = row.contains(focused);
   parent.insertBefore(row, next ?? null);
+  if (hasFocus) focused?.focus({ preventScroll: true });
 }

@@ -34,6 +34,8 @@ export class ConversationWatch {
    * @type {string | null}
    */
   #shownAt;
+  /** Counts what this tab has changed itself: what was read before a change says nothing after it. */
+  #changes = 0;
   #checkedAt = performance.now();
   #activeAt = performance.now();
   /** @type {Promise<boolean> | null} */
@@ -59,11 +61,13 @@ export class ConversationWatch {
 
   /** Sends the other tabs a hint that this tab has changed a conversation. */
   announce() {
+    this.#changes += 1;
     this.#channel.postMessage({ conversation: this.#options.getConversationId() });
   }
 
   /** Takes what is stored for what this tab shows, because the change is its own. */
   acceptChange() {
+    this.#changes += 1;
     this.#shownAt = null;
   }
 
@@ -113,9 +117,10 @@ export class ConversationWatch {
     const { getConversationId, isBusy, onChecked, onNews, onListChanged } = this.#options;
     const id = getConversationId();
     if (id === null || isBusy()) return false;
+    const changes = this.#changes;
     /** @type {Conversation} */
     const stored = await call("GET", `/api/conversations/${id}/`);
-    if (isBusy() || getConversationId() !== id) return false;
+    if (isBusy() || getConversationId() !== id || changes !== this.#changes) return false;
     onChecked(stored);
     const isNews = this.#shownAt !== null && this.#shownAt !== stored.updated_at;
     this.#shownAt = stored.updated_at;

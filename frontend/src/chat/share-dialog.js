@@ -13,6 +13,9 @@ const createButton = part(dialog, "create", HTMLButtonElement);
 /** @type {{ conversation: Id, leaf: Id | null }} */
 let place;
 
+/** Resolves when the links are listed. A new one is made after that, so that it is not listed twice. */
+let listing = Promise.resolve();
+
 /**
  * Runs an action, and shows why the server refused it.
  * @param {() => Promise<void>} action
@@ -59,6 +62,7 @@ function createRow(share) {
 
 async function createLink() {
   createButton.disabled = true;
+  await listing;
   await attempt(async () => {
     const { conversation, leaf } = place;
     const body = { ...(days.value && { expires_in_days: Number(days.value) }), ...(leaf && { message: Number(leaf) }) };
@@ -80,16 +84,19 @@ createButton.addEventListener("click", createLink);
  * @param {Id | null} leaf the last message of the shown branch
  */
 export async function openShareDialog(conversation, leaf) {
-  place = { conversation, leaf };
+  const opened = { conversation, leaf };
+  place = opened;
   list.replaceChildren();
   showWhetherThereAreLinks();
   dialog.showModal();
   createButton.focus();
-  await attempt(async () => {
+  listing = attempt(async () => {
     /** @type {Share[]} */
     const shares = await call("GET", "/api/shares/");
+    if (place !== opened) return; // opened again meanwhile
     const rows = shares.filter((share) => String(share.conversation) === String(conversation)).map(createRow);
     list.append(...rows);
     showWhetherThereAreLinks();
   });
+  await listing;
 }
