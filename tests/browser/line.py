@@ -66,6 +66,8 @@ class Line:
     def _carry(self, browser: socket.socket) -> None:
         with browser, socket.create_connection(self._target) as product:
             self._ends += [browser, product]
+            if not self._connected:  # it was cut while this connection was made
+                return
             back = threading.Thread(target=_pump, args=(product, browser), daemon=True)
             back.start()
             _pump(browser, product)

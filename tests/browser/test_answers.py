@@ -149,7 +149,7 @@ def test_offline_until_after_the_end(visit: Visit, regular: Regular, site: Produ
         visitor = visit(url=line.url).become(regular.api_user).enter()
         visitor.expect_errors(GONE)
         visitor.ask(PROMPT, "paused")
-        visitor.wait_for_text()
+        expect(content(visitor.last)).to_have_text(PARTS[0].strip())
         generation = visitor.stored()["id"]
         disconnect(visitor, line)
         upstream.go_on(PROMPT, 2)

@@ -10,17 +10,21 @@ from tests.browser.visitor import Visitor
 from tests.upstreams import FakeOpenAI
 
 RED = files.picture("PNG", (300, 200))
-# Gives files to an event on an element, as a browser does for the clipboard and for files that are dragged.
+# Gives files to an event on an element, as a browser does for the clipboard and for files that are dragged. Files over
+# the page send such an event again and again, until the next one of another kind.
 GIVE = """
     ([selector, kind, name, type, content]) => {
         const bytes = Uint8Array.from(atob(content), (character) => character.charCodeAt(0));
         const transfer = new DataTransfer();
         transfer.items.add(new File([bytes], name, { type }));
         const options = { bubbles: true, cancelable: true };
-        const event = kind === "paste"
+        const create = () => kind === "paste"
             ? new ClipboardEvent(kind, { ...options, clipboardData: transfer })
             : new DragEvent(kind, { ...options, dataTransfer: transfer });
-        document.querySelector(selector).dispatchEvent(event);
+        const send = () => document.querySelector(selector).dispatchEvent(create());
+        clearInterval(window.dragging);
+        send();
+        if (kind === "dragover") window.dragging = setInterval(send, 100);
     }
 """
 

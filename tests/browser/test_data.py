@@ -29,6 +29,7 @@ def test_a_download_is_brought_into_another_account(visit: Visit, tmp_path: Path
     expect(other.page.locator("#import-result")).to_have_text("Imported: 1 conversation with 2 messages.")
     other.page.goto("/")
     other.page.click("#conversations a")
+    expect(other.page.locator("#messages > article")).to_have_count(2)
     assert other.shown() == ["to be taken along"] * 2
 
 
@@ -94,13 +95,15 @@ def test_the_archive(visitor: Visitor) -> None:
     page.fill("#search", "nothing like it")
     expect(rows).to_have_count(0)
     page.fill("#search", "away")
-    rows.locator("a").click()
+    with page.expect_navigation():
+        rows.locator("a").click()
     expect(page).to_have_url(re.compile(re.escape(address) + r"(\?message=\d+)?$"))
     page.locator("#archived-note").get_by_role("button", name="Unarchive").click()
     expect(page.locator("#archived-note")).to_be_hidden()
     expect(rows).to_have_count(1)
 
     choose(visitor, "put me away", "archive")
+    expect(rows).to_have_count(0)
     page.get_by_role("button", name="Archived conversations").click()
     choose(visitor, "put me away", "unarchive")
     expect(rows).to_have_count(0)

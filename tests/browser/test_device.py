@@ -72,7 +72,8 @@ def kept(page: Page) -> list[str]:
 def test_without_a_connection_a_page_says_so(visit: Visit, mortal: Product) -> None:
     """The service worker shows the offline page, and keeps nothing of the user; later the real page comes back."""
     visitor = visit(mortal, new=True, service_workers="allow").register().enter()
-    visitor.expect_errors("ERR_CONNECTION_REFUSED|Failed to load resource|Failed to fetch")
+    # The last is about the service worker, for a newer one of which the browser may be looking just then.
+    visitor.expect_errors("ERR_CONNECTION_REFUSED|Failed to load resource|Failed to fetch|fetching the script")
     page = visitor.page
     page.evaluate("async () => { await navigator.serviceWorker.ready; }")
     visitor.answer("a secret", "gpt-4")

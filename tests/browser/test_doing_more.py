@@ -2,10 +2,10 @@
 
 import re
 
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Route, expect
 
 from tests.browser.conftest import Visit
-from tests.browser.visitor import Visitor, content, part
+from tests.browser.visitor import Visitor, content, copy, part
 
 RICH = (
     "## Head\n\nSome **bold**, `code` and $x^2$.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\nprint(1)\n```\n\n"
@@ -57,8 +57,7 @@ def test_copying_with_formatting(visitor: Visitor) -> None:
     visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
     visitor.answer(RICH, "echo")
     expect(content(visitor.last).locator(".katex")).to_have_count(1)
-    part(visitor.last, "copy").click()
-    expect(part(visitor.last, "copy")).to_have_text("Copied")
+    copy(part(visitor.last, "copy"))
     forms = page.evaluate(
         """async () => {
             const [item] = await navigator.clipboard.read();
@@ -97,8 +96,9 @@ def test_deleting_messages(visitor: Visitor) -> None:
 def test_quoting_what_is_far_from_the_screen(visitor: Visitor) -> None:
     """A long text with formulas, of which the browser lays out only what is near, is quoted from its beginning."""
     visitor.answer("First words\n\n" + "Let $x^2$ be.\n\n" * 80 + "Last words", "echo")
-    begin = content(visitor.last).locator("p").first
-    assert begin.evaluate("node => !node.checkVisibility({ contentVisibilityAuto: true })")
+    begin = content(visitor.last).locator("p").first.element_handle()
+    is_left_out = "node => !node.checkVisibility({ contentVisibilityAuto: true })"
+    visitor.page.wait_for_function(is_left_out, arg=begin)
     choose(visitor.last, "Delete")
     expect(visitor.page.get_by_role("dialog")).to_contain_text("First words")
     visitor.page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
@@ -113,6 +113,7 @@ def test_another_model(visitor: Visitor) -> None:
     expect(part(visitor.last, "version")).to_have_text("2 / 2")
     expect(part(visitor.last, "model")).to_have_text("plain")
     choose(visitor.page.locator(".prompt"), "Copy")
+    expect(visitor.page.locator("#announcer")).to_have_text("Copied")
     assert visitor.page.evaluate("() => navigator.clipboard.readText()") == "first"
 
 
@@ -164,9 +165,14 @@ def test_sharing(visit: Visit, visitor: Visitor) -> None:
     """A link is made, copied, read by another user, and revoked; "Your data" lists it."""
     page = visitor.page
     visitor.answer("**Bold** words and $x^2$", "echo")
-    page.get_by_role("button", name="Share").click()
     dialog = page.get_by_role("dialog")
+    held: list[Route] = []
+    page.route("**/api/shares/", lambda route: held.append(route))
+    with page.expect_request("**/api/shares/"):
+        page.get_by_role("button", name="Share").click()
     dialog.get_by_role("button", name="Create link").click()
+    held[0].continue_()  # the list, which the new link must not be in, too
+    page.unroute("**/api/shares/")
     link = dialog.get_by_role("textbox", name="Link")
     expect(link).to_be_focused()
     url = link.input_value()

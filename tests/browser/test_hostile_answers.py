@@ -101,6 +101,7 @@ def test_each_on_its_own(user: Visitor, regular: Regular) -> None:
 def test_title(visitor: Visitor) -> None:
     """A hostile title is text wherever it is shown: list, heading, window, menu, dialogs, search results."""
     page = visitor.page
+    visitor.expect_late_questions()
     for title in (f'"><svg onload=alert(1)>{PAYLOADS[0]}', f"</title>{PAYLOADS[0]}{PAYLOADS[1]}"):
         visitor.answer(title, "echo")
         for _ in range(2):
@@ -114,7 +115,8 @@ def test_title(visitor: Visitor) -> None:
         row.locator("[data-more]").click()
         page.click("[data-action=delete]")
         expect(page.locator("#delete-dialog [data-part=title]")).to_have_text(title)
-        page.click("#delete-dialog .danger")
+        with page.expect_navigation():
+            page.click("#delete-dialog .danger")
         expect(page.locator(".prompt")).to_have_count(0)
 
 
@@ -159,6 +161,7 @@ def judge(page: Page) -> None:
     expect(page.locator(".katex").first).to_be_attached()
     expect(page.locator(".answer [data-part=content]:not([data-rendered])")).to_have_count(0)
     page.wait_for_load_state("networkidle")
+    expect(page.locator(".drawing-frame")).to_have_count(0)  # half of a diagram may have been drawn
     assert page.evaluate(FIND_FOREIGN) == []
     page.evaluate(TOUCH_EVERYTHING)
     page.wait_for_timeout(300)

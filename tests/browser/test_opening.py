@@ -57,8 +57,7 @@ def test_a_long_conversation_never_shows_its_source(visit: Visit, regular: Regul
     expect(content(visitor.last).locator("h2")).to_have_text(f"Heading {ANSWERS - 1}")
     expect(page.locator(".answer [data-part=content]:not([data-rendered])")).to_have_count(0)
     expect(page.locator(".answer strong")).to_have_count(ANSWERS)
-    distance = "() => document.documentElement.scrollHeight - innerHeight - scrollY"
-    assert page.evaluate(distance) < 60
+    page.wait_for_function("() => document.documentElement.scrollHeight - innerHeight - scrollY < 60")
     page.locator(".answer").first.scroll_into_view_if_needed()
     expect(page.locator(".answer").first.locator("strong")).to_be_visible()
     assert page.evaluate("() => framesSeen") > 0

@@ -123,6 +123,7 @@ def test_not_found(user: Visitor) -> None:
 def test_conversations(user: Visitor) -> None:
     """Conversations can be searched, and renamed, pinned and deleted, found ones too."""
     page = user.page
+    user.expect_late_questions()
     for prompt in ["apples and pears", "cherries"]:
         page.goto("/")
         user.answer(prompt, "echo")

@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit
-from tests.browser.visitor import Visitor, part
+from tests.browser.visitor import Visitor, copy, part
 from tests.product import Product
 from tests.scenarios import CITED
 
@@ -116,7 +116,6 @@ def test_the_vendors_words_for_an_error(visitor: Visitor) -> None:
             page.set_viewport_size({"width": width, "height": 740})
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             photograph(page, f"vendor-{width}-{shot}")
-        line.get_by_role("button", name="Copy").click()
-        expect(line.get_by_role("button")).to_have_text("Copied")
+        copy(line.get_by_role("button"))
         assert page.evaluate("navigator.clipboard.readText()") == words
         page.reload()

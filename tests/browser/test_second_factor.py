@@ -99,6 +99,7 @@ def test_a_passkey_logs_in(visit: Visit, guarded: Product) -> None:
     log_out(visitor)
     visitor.page.goto("/accounts/login/")
     visitor.fill_in_login(visitor.page)
+    visitor.page.wait_for_url("**/accounts/2fa/authenticate/**")  # its script makes the button work
     visitor.page.click("#mfa_webauthn_authenticate")
     visitor.wait_for_page()
     body = {"username": visitor.name, "password": PASSWORD}

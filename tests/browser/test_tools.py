@@ -11,7 +11,7 @@ from tests.browser.test_answers import GONE, disconnect, reconnect
 from tests.browser.test_mobile import PHONE
 from tests.browser.test_overview import luminance
 from tests.browser.test_pages import CHINESE
-from tests.browser.visitor import Visitor, part
+from tests.browser.visitor import Visitor, copy, part
 from tests.paused import PAUSE, PausedUpstream
 from tests.product import Product
 from tests.upstreams import FakeOpenAI
@@ -48,8 +48,7 @@ def test_a_text_is_translated_by_keyboard_alone(visitor: Visitor, upstream: Fake
     assert "Japanese" in upstream.requests[-1].body["messages"][-1]["content"]
     expect(page.locator("#quota")).not_to_have_text(before)
     expect(page.locator("#announcer")).to_have_text("Answer complete.")
-    part(visitor.last, "copy").click()
-    expect(part(visitor.last, "copy")).to_have_text("Copied")
+    copy(part(visitor.last, "copy"))
     copied = page.evaluate("() => navigator.clipboard.readText()")
     assert copied == visitor.stored()["content"]
     assert visitor.stored()["conversation"] is None

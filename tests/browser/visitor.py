@@ -2,7 +2,8 @@
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 from playwright.sync_api import ConsoleMessage, Dialog, Locator, Page, Request, StorageState, WebError, expect
@@ -12,6 +13,13 @@ from tests.product import PASSWORD, ApiUser, Product
 
 # How often a condition is asked that costs the page a layout. Playwright's default is each frame.
 POLLING_MS = 50
+# Notes each text that a button has from now on: the outcome of copying stands there for a moment only.
+NOTE_LABELS = """button => {
+    const labels = [];
+    const note = () => labels.push(button.textContent.trim());
+    new MutationObserver(note).observe(button, { childList: true, characterData: true, subtree: true });
+    return labels;
+}"""
 # Playwright's words in place of the service worker.
 NO_SERVICE_WORKER = "Service Worker registration blocked by Playwright"
 
@@ -59,6 +67,10 @@ class Visitor:
     def expect_errors(self, pattern: str) -> None:
         """Excuse faults that match `pattern`."""
         self._excused.append(re.compile(pattern))
+
+    def expect_late_questions(self) -> None:
+        """Excuse that the page asks for its conversation while the user deletes it."""
+        self.expect_errors(r"404 .*/api/conversations/\d+/")
 
     def leave(self) -> list[str]:
         """Close the window and return its faults."""
@@ -165,7 +177,8 @@ class Visitor:
         return self.page.inner_text("#quota")
 
     def shown(self) -> list[str]:
-        """The texts of all turns that are shown, prompts and answers."""
+        """The texts of all turns that are shown, prompts and answers, once all are rendered."""
+        self.wait_for_rendering()
         return [text.strip() for text in self.page.locator(".message > [data-part=content]").all_inner_texts()]
 
     def api_user(self) -> ApiUser:
@@ -202,6 +215,21 @@ def content(answer: Locator) -> Locator:
 def part(answer: Locator, name: str) -> Locator:
     """Return one part of a completion: content, status, failure, copy, regenerate, ..."""
     return answer.locator(f"[data-part={name}]")
+
+
+@contextmanager
+def saying(button: Locator, outcome: str = "Copied") -> Iterator[None]:
+    """Do something within this block, and expect that a button says for a moment how it went."""
+    labels = button.evaluate_handle(NOTE_LABELS)
+    yield
+    said = "([labels, outcome]) => labels.includes(outcome)"
+    button.page.wait_for_function(said, arg=[labels, outcome], polling=POLLING_MS)
+
+
+def copy(button: Locator) -> None:
+    """Press a button that copies, and expect that it says so."""
+    with saying(button):
+        button.click()
 
 
 def write_instructions(visitor: Visitor, text: str) -> None:

@@ -83,7 +83,8 @@ def stays(reader: Reader) -> None:
 
 
 def follows(reader: Reader) -> None:
-    """Assert that the page follows the growing text."""
+    """Wait until the page is at its end, and assert that it follows the growing text."""
+    reader.browser.wait_for(f"() => ({DISTANCE})() < 60")
     for _ in range(2):
         grow(reader)
         assert reader.browser.evaluate(DISTANCE) < 60
