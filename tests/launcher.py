@@ -78,6 +78,12 @@ class Program:
             os.kill(self.pid, signal.SIGKILL)
             self.wait()
 
+    def kill_all(self) -> None:
+        """Kill the program with all processes that it has started, and wait until it has ended."""
+        if self.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
+            self.wait()
+
 
 def start(
     arguments: Sequence[str],

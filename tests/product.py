@@ -285,11 +285,14 @@ class Product:
         self.close()
 
     def close(self) -> None:
-        """Close the clients, and kill the process if it runs."""
+        """Close the clients, and kill the process if it runs.
+
+        Its workers too: they would go on with their generations, seen by the tests that use the same Redis next.
+        """
         for client in self._clients:
             client.close()
         if self._process:
-            self._process.kill()
+            self._process.kill_all()
 
     # --- as a program ---
 
