@@ -1,7 +1,7 @@
 """An upstream whose completions wait for the test: nothing is timed, so nothing is missed on a slow machine.
 
 The scenario `paused` sends the prompt back, and waits before each ⏸ in it until the test lets it go on. `titler`
-waits once if there is a ⏸ in what it gets.
+waits once if there is a ⏸ in what it gets, `growing` then waits before each delta.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ class PausedUpstream(FakeOpenAI):
 
 
 class PausedExchange(ChatExchange):
-    """An exchange that knows the scenario `paused`, and a `titler` that waits."""
+    """An exchange that knows the scenario `paused`, and a `titler` and a `growing` that wait."""
 
     def __init__(self, upstream: PausedUpstream, *args: Any) -> None:
         super().__init__(*args)
@@ -73,9 +73,20 @@ class PausedExchange(ChatExchange):
         if name == "paused":
             await self._send_and_wait()
             return
+        if name.startswith("growing:") and PAUSE in self.last_prompt:
+            await self._grow(*name.split(":")[1:3])
+            return
         if name == "titler" and PAUSE in self.last_prompt:
             await self._upstream.wait(self.last_prompt)
         await super().run(name)
+
+    async def _grow(self, count: str, chars: str) -> None:
+        """Send deltas of so many Chinese characters, each when the test lets it go on."""
+        await self.start()
+        for _delta in range(int(count)):
+            await self._upstream.wait(self.last_prompt)
+            await self.delta(content="字" * int(chars))
+        await self.stop()
 
     async def _send_and_wait(self) -> None:
         """Send the prompt back with pauses; what is before ||| is reasoning."""

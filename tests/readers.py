@@ -27,8 +27,6 @@ class Reading:
     connections: int = 0
     # The statuses of refusals, after each of which the reader has come back.
     refused: list[int] = field(default_factory=list)
-    # The longest time without a byte within one connection.
-    silence: float = 0.0
 
     @property
     def last_id(self) -> str:
@@ -78,19 +76,19 @@ async def read(
 
 @contextmanager
 def reading(url: str, api_user: ApiUser, generations: list[str]) -> Iterator[list[Reading]]:
-    """Follow generations from another thread; the result is complete when the block ends."""
-    done: list[Reading] = []
+    """Follow generations from another thread; the readings grow during the block, and are complete when it ends."""
+    readings = [Reading(generation) for generation in generations]
 
     async def follow() -> None:
-        done.extend(await asyncio.gather(*(read(url, api_user.access, one) for one in generations)))
+        await asyncio.gather(*(read(url, api_user.access, one.generation, reading=one) for one in readings))
 
     thread = threading.Thread(target=lambda: asyncio.run(follow()))
     thread.start()
     try:
-        yield done
+        yield readings
     finally:
         thread.join()
-    assert len(done) == len(generations)
+    assert all(one.ended for one in readings)
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
@@ -133,10 +131,8 @@ async def _connect(url: str, token: str, reading: Reading, limit: int | None) ->
 
 
 async def _take(reader: asyncio.StreamReader, reading: Reading, limit: int | None) -> None:
-    rest, taken, heard_at = b"", 0, time.monotonic()
+    rest, taken = b"", 0
     while size := int(await reader.readline() or b"0", 16):
-        heard_at, before = time.monotonic(), heard_at
-        reading.silence = max(reading.silence, heard_at - before)
         chunk = (await reader.readexactly(size + 2))[:-2]
         if limit is not None:
             chunk, cut = chunk[: limit - taken], taken + size >= limit

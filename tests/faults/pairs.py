@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests import servers
+from tests.paused import PAUSE, PausedUpstream
 from tests.product import ApiUser, Product
+from tests.readers import Reading, wait_until
+
+# Deltas of a completion that the test lets go on, and how many of them come last.
+STEPS, LAST_STEPS = 80, 30
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,38 @@ class Pair:
     @property
     def alice_there(self) -> ApiUser:
         return ApiUser(self.second, self.alice.name, self.alice.access, self.alice.refresh)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A completion whose deltas wait for the test, and its readers: at the process that makes it, and elsewhere."""
+
+    upstream: PausedUpstream
+    prompt: str
+    here: Reading
+    there: Reading
+
+    @staticmethod
+    def prompt_of(name: str) -> str:
+        """Return a prompt for the model `paused`; the name is its own."""
+        return PAUSE.join([f"{name} ", *(f"{number} " for number in range(STEPS))])
+
+    def go_on(self, count: int, *, elsewhere: bool = True) -> None:
+        """Let so many deltas come, and wait for them."""
+        expected = len(self.here.events) + count
+        self.upstream.go_on(self.prompt, count)
+        wait_until(lambda: len(self.here.events) >= expected)
+        wait_until(lambda: self.there.text == self.here.text or not elsewhere)
+
+    def end(self, pair: Pair) -> None:
+        """Let it go on when Redis is back: until the reader elsewhere gets events from there again, then to its end."""
+        both = [process.client() for process in (pair.first, pair.second)]
+        wait_until(lambda: {client.get("/readyz").json()["status"] for client in both} == {"ok"})
+        for _step in range(LAST_STEPS // 2):
+            self.go_on(1)
+            if self.there.events[-1].name == "message":
+                break
+        self.upstream.go_on(self.prompt, STEPS)
 
 
 @contextmanager

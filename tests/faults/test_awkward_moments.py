@@ -11,14 +11,18 @@ import pytest
 from redis import Redis
 
 from tests import servers
-from tests.faults.pairs import Pair, started
+from tests.faults.pairs import Pair, Steps, started
 from tests.front import Front
+from tests.paused import PausedUpstream
 from tests.product import ApiUser, Product, connected
 from tests.readers import Reading, reading, wait_until
 from tests.upstreams import FakeOpenAI
 
 SOAK = os.environ.get("SOAK") == "1"
-HALTED_SECONDS = 10 if SOAK else 4
+# Seconds of a lease, longer than a process of a busy machine stands still by itself; and those of a fault.
+LEASE_SECONDS, HALTED_SECONDS = 6, 10 if SOAK else 8
+# Seconds for which Redis stands still.
+REDIS_SECONDS = 10 if SOAK else 4
 MODELS = {
     "steady": "paced:80:50",
     "longer": f"paced:{HALTED_SECONDS * 20 + 100}:50",
@@ -37,7 +41,7 @@ def pair(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Pair]:
     """Start a pair with short leases, and a PostgreSQL of its own."""
-    variables = {**connected(upstream, **MODELS), "PROCESS_LEASE_SECONDS": "2"}
+    variables = {**connected(upstream, **MODELS), "PROCESS_LEASE_SECONDS": str(LEASE_SECONDS)}
     with servers.Postgres() as own, started(own, tmp_path_factory.mktemp("pair"), **variables) as running:
         yield running
 
@@ -77,7 +81,7 @@ def test_a_halted_process_changes_nothing_when_it_wakes(pair: Pair, upstream: Fa
     ):
         pair.first.wait_for_draft(generation)
         with halted(pair.first.pid):
-            row = pair.alice_there.ended(generation, 30)
+            row = pair.alice_there.ended(generation)
             time.sleep(1.5)
     assert (row["status"], row["error"]["code"], row["charge"]["amount"]) == ("interrupted", "interrupted", 0)
     assert row["content"]
@@ -110,27 +114,30 @@ def test_redis_emptied(pair: Pair) -> None:
     assert {event.name for event in here[0].events} == {"start", "message", "done"}
 
 
-def test_redis_halted(pair: Pair, upstream: FakeOpenAI) -> None:
+def test_redis_halted(pair: Pair, upstream: PausedUpstream) -> None:
     """Redis stands still for seconds: the owner's readers do not notice, others resume, a stop and a question go on."""
-    api_user = pair.alice
-    generation, stopped = api_user.ask("Hello", "longer")["id"], api_user.ask("Stop me", "endless")["id"]
+    api_user, prompt = pair.alice, Steps.prompt_of("halted")
+    generation, stopped = api_user.ask(prompt, "paused")["id"], api_user.ask("Stop me", "endless")["id"]
     redis = pair.redis._process
     assert redis
     with (
         reading(pair.first.url, api_user, [generation]) as here,
         reading(pair.second.url, api_user, [generation]) as there,
     ):
-        time.sleep(1)
+        steps = Steps(upstream, prompt, here[0], there[0])
+        steps.go_on(10)
+        pair.first.wait_for_draft(stopped)
         with halted(redis.pid):
             began = time.monotonic()
+            steps.go_on(10, elsewhere=False)
             assert pair.alice_there.stop(stopped)["finish_reason"] == "cancelled"
             wait_until(lambda: closed(upstream, "Stop me"))
             assert api_user.answer("Hello", "quick")[-1].name == "done"
-            time.sleep(max(0.0, HALTED_SECONDS - (time.monotonic() - began)))
+            time.sleep(max(0.0, REDIS_SECONDS - (time.monotonic() - began)))
+        steps.end(pair)
     assert check(api_user, here + there)["status"] == "completed"
     assert {event.name for event in here[0].events} == {"start", "message", "done"}
     assert here[0].connections == 1
-    assert here[0].silence < 3
     assert {event.name for event in there[0].events[-10:-1]} == {"message"}
 
 
@@ -182,7 +189,7 @@ def _read_through_the_death(pair: Pair, mortal: Product, generation: str, ends: 
             mortal.wait_for_draft(generation)
             began = time.monotonic()
             stopped = pair.alice_there.stop(generation)
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - began < 30
             assert stopped["status"] != "running"
         mortal.wait_for_death()
     row = check(pair.alice_there, here + there)

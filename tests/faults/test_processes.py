@@ -14,8 +14,9 @@ import pytest
 
 from quotas.models import Reservation
 from tests import readers, servers
-from tests.faults.pairs import Pair, started
+from tests.faults.pairs import Pair, Steps, started
 from tests.front import Front
+from tests.paused import PAUSE, PausedUpstream
 from tests.product import ApiUser, Product, connected
 from tests.readers import Reading, reading, wait_until
 from tests.upstreams import FakeOpenAI
@@ -23,7 +24,7 @@ from tests.upstreams import FakeOpenAI
 SOAK = os.environ.get("SOAK") == "1"
 # What a killed process may lose: a second of deltas that come every 25 ms.
 LAST_SECOND_OF_DELTAS = 40
-MODELS = {"steady": "paced:80:25", "slow": "paced:60:50", "longer": "paced:200:50", "endless": "paced:5000:50"}
+MODELS = {"steady": "paced:80:25", "endless": "paced:5000:50"}
 
 pytestmark = [pytest.mark.server, pytest.mark.soak, pytest.mark.timeout(7200 if SOAK else 300)]
 
@@ -100,19 +101,24 @@ def _check_after_a_kill(api_user: ApiUser, one: Reading) -> bool:
     return True
 
 
-def test_rolling_restart(pair: Pair) -> None:
+def test_rolling_restart(pair: Pair, upstream: PausedUpstream) -> None:
     """Each process is restarted in turn during generations: all of them complete, for readers who come back."""
     api_user, count = pair.alice, 100 if SOAK else 24
     before = api_user.quota()["used_today"]
     with Front(pair.first.url, pair.second.url) as front:
         for at in (api_user, pair.alice_there):
-            generations = [at.ask(f"n{number}", "slow")["id"] for number in range(count // 2)]
+            prompts = [f"{at.product.url} n{number} {PAUSE} and more" for number in range(count // 2)]
+            generations = [at.ask(prompt, "paused")["id"] for prompt in prompts]
             with reading(front.url, api_user, generations) as seen:
+                wait_until(lambda seen=seen: all(one.text for one in seen))
                 at.product.stop_soon()
                 wait_until(lambda at=at: at.product.client().get("/readyz").status_code == 503)
-                refused = at.product.client(api_user.access).post("/api/chat/", json={"model": "slow", "prompt": "x"})
+                refused = at.product.client(api_user.access).post("/api/chat/", json={"model": "plain", "prompt": "x"})
                 assert (refused.status_code, refused.json()["error"]["code"]) == (503, "service_unavailable")
+                for prompt in prompts:
+                    upstream.go_on(prompt)
                 assert at.product.stop() == 0
+            was_away = any("redis is down" in process.output for process in (pair.first, pair.second))
             at.product.start()
             for one in seen:
                 one.check()
@@ -121,22 +127,25 @@ def test_rolling_restart(pair: Pair) -> None:
                     "error"
                 ]
             # On a machine that stands still for seconds the database may step in for Redis.
-            assert sum("reset" in {event.name for event in one.events} for one in seen) <= count // 20
+            assert was_away or sum("reset" in {event.name for event in one.events} for one in seen) <= count // 20
     assert pair.alice_there.quota()["used_today"] == before + count
 
 
-def test_redis_restarted(pair: Pair) -> None:
-    """Redis goes and comes back empty: readers at the owner do not notice, those elsewhere resume within 5 seconds."""
-    api_user = pair.alice
-    generation = api_user.ask("Hello", "longer")["id"]
+def test_redis_restarted(pair: Pair, upstream: PausedUpstream) -> None:
+    """Redis goes and comes back empty: readers at the owner do not notice, those elsewhere resume."""
+    api_user, prompt = pair.alice, Steps.prompt_of("restarted")
+    generation = api_user.ask(prompt, "paused")["id"]
     with (
         reading(pair.first.url, api_user, [generation]) as here,
         reading(pair.second.url, api_user, [generation]) as there,
     ):
-        time.sleep(1)
+        steps = Steps(upstream, prompt, here[0], there[0])
+        steps.go_on(20)
         pair.redis.stop()
         wait_until(lambda: pair.second.client().get("/readyz").json()["status"] == "degraded")
+        steps.go_on(10, elsewhere=False)
         pair.redis.start()
+        steps.end(pair)
     (owner, mirror), stored = [*here, *there], api_user.generation(generation)["content"]
     owner.check()
     mirror.check()

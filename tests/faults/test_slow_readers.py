@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import secrets
 import socket
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,6 +15,7 @@ import pytest
 
 from tests import servers
 from tests.faults.pairs import started
+from tests.paused import PAUSE, PausedUpstream
 from tests.product import ApiUser, Product, connected, text_of
 from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
@@ -92,11 +95,11 @@ def test_snapshots(tmp_path: Path, upstream: FakeOpenAI) -> None:
 
 # --- one long completion that still grows -----------------------------------------------------------------------------
 
-# Deltas, their characters (three bytes each in JSON), and milliseconds between them: 3 MB in all, 10 MB in `make soak`.
+# Deltas and their characters (three bytes each in JSON): 3 MB in all, 10 MB in `make soak`.
 SOAK = os.environ.get("SOAK") == "1"
-GROWING = (280 if SOAK else 80, 12_500, 25 if SOAK else 90)
-# Seconds between two silent readers who come.
-JOIN_SECONDS = 0.05
+GROWING = (280 if SOAK else 80, 12_500)
+# Deltas that come with each silent reader, and seconds between two readers.
+WITH_READER, JOIN_SECONDS = GROWING[0] // (READERS + 1), 0.05
 # Memory that one silent reader may cost, in KiB, and what the measurement allows beside it, in MiB.
 READER_KIB, BESIDE_MIB = 256, 12
 
@@ -107,20 +110,23 @@ def growing(upstream: FakeOpenAI) -> dict[str, str]:
     return {**variables, "MAX_ANSWER_CHARS": "10000000", "CHANNEL_RETENTION_SECONDS": "1"}
 
 
-def memory_mib(owner: ApiUser, at: ApiUser, request: str, readers: int) -> float:
+def memory_mib(upstream: PausedUpstream, owner: ApiUser, at: ApiUser, request: str, readers: int) -> float:
     """Return the memory of a new process after a completion that silent readers joined while it grew.
 
     They come one by one, so that each misses another part of it. `request` may name the generation.
     """
-    generation = owner.ask("Much", "growing")["id"]
+    prompt = f"Much {secrets.token_hex(5)} {PAUSE}"
+    generation = owner.ask(prompt, "growing")["id"]
     with contextlib.ExitStack() as sockets:
         # One reader in any case, so that a process elsewhere has a replica.
         sockets.enter_context(at.client.stream("GET", f"/api/generations/{generation}/events/"))
         for number in range(READERS):
             if number < readers:
                 sockets.enter_context(silent(at, request.format(generation=generation)))
+            upstream.go_on(prompt, WITH_READER)
             time.sleep(JOIN_SECONDS)
         assert owner.generation(generation)["status"] == "running"
+        upstream.go_on(prompt, GROWING[0])
         wait_until(lambda: owner.generation(generation)["status"] != "running")
         # The least of some samples, because the product's own work needs the whole text more than once for a moment.
         samples = [resident_mib(at.product)]
@@ -134,14 +140,14 @@ EVENTS = "GET /api/generations/{generation}/events/ HTTP/1.1\r\n\r\n"
 CLASSIC = "GET /api/chatgpt/test?last_event_id={generation}:0 HTTP/1.1\r\nSec-Fetch-Site: none\r\n\r\n"
 
 
-def memories_mib(measurements: Sequence[tuple[ApiUser, ApiUser, str, int]]) -> list[float]:
+def memories_mib(upstream: PausedUpstream, measurements: Sequence[tuple[ApiUser, ApiUser, str, int]]) -> list[float]:
     """Return what `memory_mib` returns for each of these arguments; all wait at the same time."""
     with ThreadPoolExecutor() as threads:
-        return list(threads.map(memory_mib, *zip(*measurements, strict=True)))
+        return list(threads.map(partial(memory_mib, upstream), *zip(*measurements, strict=True)))
 
 
 @pytest.mark.soak
-def test_silent_readers_of_a_growing_completion_share_it(tmp_path: Path, upstream: FakeOpenAI) -> None:
+def test_silent_readers_of_a_growing_completion_share_it(tmp_path: Path, upstream: PausedUpstream) -> None:
     """50 silent readers of one completion of megabytes that still grows cost 256 KiB each at most."""
     with contextlib.ExitStack() as products:
         users = [
@@ -149,19 +155,22 @@ def test_silent_readers_of_a_growing_completion_share_it(tmp_path: Path, upstrea
             for name in ("none", "events", "classic")
         ]
         readers = zip(users, users, (EVENTS, EVENTS, CLASSIC), (0, READERS, READERS), strict=True)
-        none, *memory = memories_mib(list(readers))
+        none, *memory = memories_mib(upstream, list(readers))
     assert max(memory) - none < READERS * READER_KIB / 1024 + BESIDE_MIB, (none, memory)
 
 
 @pytest.mark.soak
-def test_silent_readers_of_a_replica_share_it(postgres: servers.Postgres, tmp_path: Path, upstream: FakeOpenAI) -> None:
+def test_silent_readers_of_a_replica_share_it(
+    postgres: servers.Postgres, tmp_path: Path, upstream: PausedUpstream
+) -> None:
     """The same holds in another process than the one that generates."""
     with contextlib.ExitStack() as pairs:
         none, memory = memories_mib(
+            upstream,
             [
                 (pair.alice, pair.alice_there, EVENTS, readers)
                 for readers in (0, READERS)
                 for pair in [pairs.enter_context(started(postgres, tmp_path / str(readers), **growing(upstream)))]
-            ]
+            ],
         )
     assert memory - none < READERS * READER_KIB / 1024 + BESIDE_MIB, (none, memory)

@@ -1,5 +1,6 @@
 """/v1 has limits of its own: calls that run at once, and that start within a minute."""
 
+import secrets
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 
 from tests.chat.programs import HELLO, URL, ask, error
 from tests.faults import pairs
+from tests.paused import PAUSE, PausedUpstream
 from tests.product import ApiUser, Product, connected, post_many
 from tests.readers import wait_until
 from tests.servers import Postgres
@@ -17,14 +19,18 @@ from tests.upstreams import FakeOpenAI
 
 
 @pytest.mark.contract("setting: MAX_ACTIVE_API_CALLS")
-def test_running_calls_are_bounded(database_url: str, tmp_path: Path, upstream: FakeOpenAI) -> None:
+def test_running_calls_are_bounded(database_url: str, tmp_path: Path, upstream: PausedUpstream) -> None:
     """With MAX_ACTIVE_API_CALLS=3, exactly three of twenty parallel calls reach the upstream; the page goes on."""
-    variables = {**connected(upstream, brief="paced:10:500"), "MAX_ACTIVE_API_CALLS": "3"}
-    with Product(tmp_path, database_url, **variables) as product:
+    prompt = f"{secrets.token_hex(5)} {PAUSE}"
+    with Product(tmp_path, database_url, **connected(upstream), MAX_ACTIVE_API_CALLS="3") as product:
         api_user = product.register("alice")
         before = len(upstream.requests)
-        body = {"model": "brief", "messages": HELLO}
-        answers = post_many(api_user, [(body, {})] * 20, URL)
+        with ThreadPoolExecutor(20) as threads:
+            clients = [product.client(api_user.access) for _call in range(20)]
+            calls = [threads.submit(ask, client, "paused", _said(prompt)) for client in clients]
+            wait_until(lambda: sum(call.done() for call in calls) >= 17)
+            upstream.go_on(prompt, 3)
+            answers = [call.result() for call in calls]
         assert Counter(answer.status_code for answer in answers) == {200: 3, 429: 17}
         assert len(upstream.requests) - before == 3
         refused = next(answer for answer in answers if answer.status_code == 429)
@@ -119,12 +125,13 @@ def _said(text: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.server
-def test_both_limits_over_two_processes(postgres: Postgres, tmp_path: Path, upstream: FakeOpenAI) -> None:
+def test_both_limits_over_two_processes(postgres: Postgres, tmp_path: Path, upstream: PausedUpstream) -> None:
     """Two processes count together; while Redis is away each counts the calls of a minute alone."""
     limits = {"MAX_ACTIVE_API_CALLS": "2", "API_REQUESTS_PER_MINUTE": "6"}
-    with pairs.started(postgres, tmp_path, **connected(upstream, brief="paced:10:500"), **limits) as pair:
+    prompt = f"{secrets.token_hex(5)} {PAUSE}"
+    with pairs.started(postgres, tmp_path, **connected(upstream), **limits) as pair:
         both = (pair.alice, pair.alice_there)
-        body = {"model": "brief", "messages": HELLO, "stream": True}
+        body = {"model": "paused", "messages": _said(prompt), "stream": True}
         with (
             pair.alice.client.stream("POST", URL, json=body) as one,
             pair.alice_there.client.stream("POST", URL, json=body) as two,
@@ -133,6 +140,7 @@ def test_both_limits_over_two_processes(postgres: Postgres, tmp_path: Path, upst
             refused = [ask(pair.first.client(pair.alice.access)), ask(pair.second.client(pair.alice.access))]
             assert [answer.status_code for answer in refused] == [429, 429]
             assert {answer.headers["Retry-After"] for answer in refused} == {"5"}
+            upstream.go_on(prompt, 2)
             assert (one.read(), two.read()) != (b"", b"")
         assert _sent(both, 4) == [200, 200, 429, 429]
         pair.redis.stop()
