@@ -46,7 +46,8 @@ def product(
         tmp_path_factory.mktemp("product"),
         durable,
         DATABASE_REPLICA_URL=replica,
-        IMPATIENCE="runtime.read_replica.AWAY_SECONDS=0.5",
+        # One that stands still for a moment, as processes of a busy machine do, is not yet behind.
+        IMPATIENCE="runtime.read_replica.AWAY_SECONDS=0.5,runtime.read_replica.CATCH_UP_SECONDS=1",
     ) as running:
         yield running
 
@@ -138,6 +139,7 @@ def test_a_replica_that_hangs_is_left_out(product: Product, carol: ApiUser, stan
         for number in range(5):
             add(carol, f"hangs{number}")
             assert f"hangs{number}" in listed(carol)
+        wait_until(lambda: len(lines(product, LEFT_OUT)) > before[0])  # its line may be on the way
         assert len(lines(product, LEFT_OUT)) == before[0] + 1
     wait_until(lambda: bool(listed(carol) and len(lines(product, USED_AGAIN)) == before[1] + 1))
     assert "Traceback" not in product.output
@@ -183,7 +185,7 @@ def test_a_replica_that_fails_during_a_read(read_from: ReadReplica, log_lines: l
             cursor.execute("SELECT pg_sleep(30)")
 
     with pytest.raises(OperationalError):
-        read_from.read(read_slowly, 0.1)
+        read_from.read(read_slowly, 1)
     assert [read_from.read(read, 5) for _time in range(2)] == ["default", "default"]
     assert read_at == [ALIAS, ALIAS, "default", "default"]
     assert [line["event"] for line in log_lines] == ["replica of the database is left out, the primary takes its reads"]
@@ -205,5 +207,5 @@ def test_a_replica_that_hangs_during_a_read(read_from: ReadReplica, pooler: str)
                 cursor.execute("SELECT 1")
         return alias
 
-    assert read_from.read(read, 0.1) == "default"
+    assert read_from.read(read, 1) == "default"
     os.kill(frozen[0], signal.SIGCONT)

@@ -30,8 +30,8 @@ notes = open(sys.argv[0] + ".notes", "ab", buffering=0)
 notes.write(b"started %d\\n" % os.getpid())
 if os.path.exists(sys.argv[0] + ".broken"):
     sys.exit("DATABASE_URL: no")
-print("ready", flush=True)
 notes.write(b"listens %d\\n" % listener.getsockname()[1])
+print("ready", flush=True)
 orders = b""
 while (order := os.read(0, 1)) and not os.path.exists(sys.argv[0] + ".hurried"):
     if order == b"l":
@@ -91,8 +91,9 @@ def test_workers_share_connections_and_drain_together(
         wait_until(lambda: is_dead(killed))
         # New connections go to the other worker, long before this one is replaced.
         assert [product.client().get("/healthz").status_code for _ in range(8)] == [200] * 8
-        assert "\nrivulet_processes 1.0" in product.client().get("/metrics").text
         wait_until(lambda: len(workers_of(product) - {killed}) == 2 and '"worker died"' in product.output)
+        # The dead one, which the supervisor may notice late, does not count any more.
+        wait_until(lambda: "\nrivulet_processes 2.0" in product.client().get("/metrics").text)
         assert ended in product.client().get("/metrics").text
 
         generation = product.client(api_user.access).post("/api/chat/", json={"model": "quick", "prompt": "x"}).json()
@@ -224,7 +225,7 @@ async def test_a_reload_during_the_start(
     monkeypatch.setattr(sys, "argv", [str(script)])
     monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.1)
     two = Supervised(script, 2)
-    await two.until(lambda: len(two.pids("listens")) == 1)
+    await two.until(lambda: len(two.pids("listens")) >= 1)
     os.kill(os.getpid(), signal.SIGHUP)
     await two.until(lambda: len(two.pids("retired")) == 2)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -270,7 +271,7 @@ async def test_a_stop_does_not_wait_for_a_reload(monkeypatch: pytest.MonkeyPatch
     requests.any.set()
     serving = asyncio.create_task(asyncio.sleep(60))
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        assert await asyncio.wait_for(serve._leave(serving, listener, requests, alone=True), 5) is None
+        assert await asyncio.wait_for(serve._leave(serving, listener, requests, alone=True), 30) is None
     serving.cancel()
 
 
@@ -297,7 +298,7 @@ async def test_signals_and_the_first_byte_are_one_stop(pipe: tuple[Requests, soc
     await asyncio.sleep(0.05)
     assert (requests.stop.is_set(), requests.hurry.is_set()) == (True, False)
     supervisor.send(b".")
-    await asyncio.wait_for(requests.hurry.wait(), 5)
+    await asyncio.wait_for(requests.hurry.wait(), 30)
     supervisor.close()
 
 
@@ -305,5 +306,5 @@ async def test_a_worker_drains_when_its_supervisor_dies(pipe: tuple[Requests, so
     """The supervisor's death means stop, but not hurry."""
     requests, supervisor = pipe
     supervisor.close()
-    await asyncio.wait_for(requests.stop.wait(), 5)
+    await asyncio.wait_for(requests.stop.wait(), 30)
     assert not requests.hurry.is_set()

@@ -1,13 +1,14 @@
 """/v1/messages with Anthropic's own client, as its users meet it."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
 from tests.chat.outcomes import PROBE
 from tests.chat.test_reasoning_details import CIPHER, TEXT
-from tests.product import ApiUser, Product, connected
+from tests.product import MODELS, ApiUser, Product, connected
 from tests.readers import wait_until
 from tests.scenarios import PLAIN, REASONING
 from tests.sdk.conftest import Program
@@ -70,4 +71,6 @@ def test_leaving(anthropic: Program, upstream: FakeOpenAI) -> None:
     # Not the probes of a key that other tests made suspect, which hang like every call of that model.
     left = [request for request in upstream.requests[before:] if PROBE not in json.dumps(request.body)]
     wait_until(lambda: all(request.closed_by_peer_at for request in left))
-    assert len(left) == 2
+    calls = Counter(request.body["model"] for request in left)
+    # Who waits for its time-out may leave before a slow machine has asked the upstream.
+    assert (calls[MODELS["paced"]], calls[MODELS["hang"]] <= 1, len(calls) <= 2) == (1, True, True)

@@ -5,6 +5,7 @@ OpenAI's client in Python is in tests/chat (`test_openai_sdk`, `test_responses_s
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import httpx
 import openai
 import pytest
 
-from tests.product import ApiUser, Product, connected
+from tests.product import MODELS, ApiUser, Product, connected
 from tests.readers import wait_until
 from tests.scenarios import PLAIN, REASONING
 from tests.sdk.conftest import READ_SECONDS, Program, Running
@@ -21,7 +22,7 @@ from tests.upstreams import FakeOpenAI
 SOAK = os.environ.get("SOAK") == "1"
 # Seconds of silence that each client waits for, with keep-alives sooner than its time-out. `make soak` takes the
 # product's own pace.
-SILENCE = 40 if SOAK else 6
+SILENCE = 40 if SOAK else 10
 PACE = {} if SOAK else {"STREAM_PING_SECONDS": "1", "IMPATIENCE": "chat.openai.calls.HOLD_SECONDS=0.5"}
 
 GIVEN = {"city": "杭州", "days": 2}
@@ -81,7 +82,9 @@ def test_cancelling(node: Program, langchain: Program, upstream: FakeOpenAI) -> 
     assert langchain("cancel") == ["APITimeoutError"] * 2
     left = upstream.requests[before:]
     wait_until(lambda: all(request.closed_by_peer_at for request in left))
-    assert len(left) == 16
+    calls = Counter(request.body["model"] for request in left)
+    # Programs that wait for their time-out may leave before a slow machine has asked the upstream.
+    assert (calls[MODELS["paced"]], 0 < calls[MODELS["hang"]] <= 8, len(calls)) == (8, True, 2)
 
 
 def test_error_classes(node: Program, langchain: Program) -> None:
