@@ -6,10 +6,29 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import uvicorn
 
 from runtime.http import BoundedProtocol
 from runtime.serve import Server
+
+
+def overlook_stalls(patch: pytest.MonkeyPatch, most: float) -> None:
+    """Let the clock of the running loop go on by `most` seconds at most between two looks at it.
+
+    So no timer is due only because the process stood still, in which the client of a test stood still too. All other
+    waits in the loop must be shorter than that.
+    """
+    loop = asyncio.get_running_loop()
+    real, seen, now = loop.time, loop.time(), loop.time()
+
+    def time() -> float:
+        nonlocal seen, now
+        before, seen = seen, real()
+        now += min(seen - before, most)
+        return now
+
+    patch.setattr(loop, "time", time)
 
 
 @asynccontextmanager

@@ -62,7 +62,10 @@ class Collector:
         self.headers.append(headers)
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             service = next(_value(pair.value) for pair in resource.resource.attributes if pair.key == "service.name")
-            self.spans += [Span(span, service) for scope in resource.scope_spans for span in scope.spans]
+            spans = [Span(span, service) for scope in resource.scope_spans for span in scope.spans]
+            # A batch whose response was late comes again.
+            known = {span.id for span in self.spans}
+            self.spans += [span for span in spans if span.id not in known]
 
     def trace(self, trace: str, count: int) -> list[Span]:
         """Wait for so many spans of a trace; return them in the order of their begin."""

@@ -34,7 +34,7 @@ def divide(number):
 
 def ping(url):
     port = int(url.rpartition(":")[2].partition("/")[0])
-    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+    with socket.create_connection(("127.0.0.1", port), 60) as connection:
         connection.sendall(b"PING\r\n")
         return connection.recv(100)
 

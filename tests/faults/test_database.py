@@ -130,8 +130,8 @@ def test_ended_while_the_database_is_frozen(breakable: OnPostgres) -> None:
     with breakable.database.frozen():
         started = time.monotonic()
         assert product.client().get("/readyz").status_code == 503
-        assert time.monotonic() - started < 8
-        assert product.stop(40) == 0
+        assert time.monotonic() - started < 30
+        assert product.stop() == 0
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,7 @@ def test_ended_while_the_database_is_away(breakable: OnPostgres) -> None:
     product, own = breakable.serve(), breakable.database
     product.register("carol")
     own.stop()
-    assert product.stop(40) == 0
+    assert product.stop() == 0
     line = product.manage("serve")
     own.start()
     assert line.returncode != 0

@@ -18,6 +18,9 @@ from tests.readers import wait_until
 from tests.servers import ROOT, find, free_port
 from tests.upstreams import FakeOpenAI
 
+# Seconds in which a response has come, on a machine that stands still now and then.
+SECONDS = 60
+
 
 @pytest.mark.contract("deploy/")
 @pytest.mark.server
@@ -31,7 +34,7 @@ def test_deltas_pass_nginx_one_by_one(product: Product, upstream: PausedUpstream
             headers={"Authorization": f"Bearer {api_user.access}"},
             trust_env=False,
             verify=False,
-            timeout=30,
+            timeout=SECONDS,
         )
         with client:
             deltas = [f"{number} " for number in range(20)]
@@ -81,9 +84,9 @@ def test_tls_and_a_draining_process(upstream: FakeOpenAI, tmp_path: Path) -> Non
         headers = {"Authorization": f"Bearer {api_user.access}"}
         with (
             nginx(tmp_path, text),
-            httpx.Client(transport=httpx.HTTPTransport(uds=str(tmp_path / "plain"))) as plain,
+            httpx.Client(transport=httpx.HTTPTransport(uds=str(tmp_path / "plain")), timeout=SECONDS) as plain,
             httpx.Client(
-                base_url=f"https://127.0.0.1:{port}", headers=headers, verify=trust, trust_env=False
+                base_url=f"https://127.0.0.1:{port}", headers=headers, verify=trust, trust_env=False, timeout=SECONDS
             ) as client,
         ):
             moved = plain.get("http://chat.example.org/tools/?a=1")
@@ -137,7 +140,7 @@ def test_static_files_of_both_releases_are_found(tmp_path: Path) -> None:
     text = front(tmp_path, old, port).replace("fail_timeout=5s;", both, 1)
     with (
         nginx(tmp_path, text),
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=False) as client,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=False, timeout=SECONDS) as client,
     ):
         found = [client.get(f"/static/chat.{name}.js").status_code for name in (old, new) * 2]
         assert found == [200] * 4
@@ -169,7 +172,8 @@ def test_in_front_of_a_vendor(upstream: FakeOpenAI, tmp_path: Path) -> None:
             next(events)
             api_user.stop(generation)
         upstream.closed_at("Stop me behind nginx")
-        assert httpx.get(f"http://127.0.0.1:{port}/other", trust_env=False, verify=False).status_code == 404
+        other = httpx.get(f"http://127.0.0.1:{port}/other", trust_env=False, verify=False, timeout=SECONDS)
+        assert other.status_code == 404
         assert not (home / "access.log").exists() or not (home / "access.log").read_text()
     assert "\n    deny all;" in text
 

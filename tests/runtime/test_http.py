@@ -11,24 +11,23 @@ from typing import Any
 import pytest
 
 from runtime import http
-from tests.asgi import serving
+from tests.asgi import overlook_stalls, serving
 
 BODY = b"x" * 8_000_000
+# Seconds between two reads of a slow client.
+PAUSE = 0.02
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Respond with more bytes than the sockets buffer."""
+    """Respond with more bytes than the sockets buffer; end when they were read or the client is gone."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": BODY, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 
 @pytest.fixture
-async def address(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[tuple[str, int], None]:
-    """The address of a server for `application`, with a short STALLED_SECONDS."""
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "STALLED_SECONDS", 0.3)
-    async with serving(application) as address:
-        yield address
 
 
 @contextlib.asynccontextmanager
@@ -55,17 +54,26 @@ async def read_to_end(client: socket.socket, pause: float) -> int:
     return count
 
 
-async def test_a_client_that_reads_nothing_is_disconnected(address: tuple[str, int]) -> None:
+@pytest.mark.usefixtures("hurried")
+async def test_a_client_that_reads_nothing_is_disconnected() -> None:
     """A client that reads nothing while bytes wait is disconnected and gets no more."""
-    async with requested(address) as client:
-        await asyncio.sleep(1.5)
+    ended = asyncio.Event()
+
+    async def noted(*call: Any) -> None:
+        await application(*call)
+        ended.set()
+
+    async with serving(noted) as address, requested(address) as client:
+        await asyncio.wait_for(ended.wait(), 60)
         assert await read_to_end(client, 0) < len(BODY)
 
 
-async def test_a_slow_client_gets_everything(address: tuple[str, int]) -> None:
+@pytest.mark.usefixtures("hurried")
+async def test_a_slow_client_gets_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that reads a little again and again gets all bytes, however long that takes."""
-    async with requested(address) as client:
-        assert await read_to_end(client, 0.02) >= len(BODY)
+    overlook_stalls(monkeypatch, 2 * PAUSE)
+    async with serving(application) as address, requested(address) as client:
+        assert await read_to_end(client, PAUSE) >= len(BODY)
 
 
 async def test_direct_writes_stop_where_the_client_is_behind() -> None:

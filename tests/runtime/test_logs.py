@@ -61,7 +61,7 @@ def test_a_log_without_a_reader_loses_no_line(tmp_path: Path, pipe: int) -> None
 
 
 def request_all(product: Product) -> None:
-    with product.client(timeout=10) as client:
+    with product.client() as client:
         assert {client.get("/healthz").status_code for _request in range(REQUESTS)} == {200}
 
 
@@ -108,7 +108,7 @@ def test_the_end_does_not_wait_for_a_full_pipe(pipe: int) -> None:
     handler.emit(logging.makeLogRecord({"msg": "never read"}))
     started = time.monotonic()
     handler.stop()
-    assert logs.FLUSH_SECONDS <= time.monotonic() - started < logs.FLUSH_SECONDS + 5
+    assert logs.FLUSH_SECONDS <= time.monotonic() - started < logs.FLUSH_SECONDS + 30
 
 
 @pytest.mark.parametrize("text", ["\u2028", "\x85", "中文", "\ud800", 2**70])

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -26,13 +27,14 @@ def asking_on(url: str, api_user: ApiUser) -> Iterator[list[int]]:
     statuses: list[int] = []
     ending = threading.Event()
     headers = {"Authorization": f"Bearer {api_user.access}"}
+    options: dict[str, Any] = {"trust_env": False, "verify": False, "timeout": 60}
 
     def ask() -> None:
-        with httpx.Client(base_url=url, headers=headers, trust_env=False, verify=False, timeout=30) as kept:
+        with httpx.Client(base_url=url, headers=headers, **options) as kept:
             while not ending.is_set():
                 prompt = {"model": "plain", "prompt": "Hello"}
                 statuses.append(kept.post("/api/chat/", json=prompt).status_code)
-                statuses.append(httpx.get(f"{api_user.product.url}/healthz", trust_env=False, verify=False).status_code)
+                statuses.append(httpx.get(f"{api_user.product.url}/healthz", **options).status_code)
                 statuses.append(api_user.client.get("/api/me/").status_code)
                 ending.wait(0.2)
 
@@ -82,7 +84,7 @@ def test_a_reload_refuses_and_cuts_nothing(upstream: FakeOpenAI, tmp_path: Path)
         # The first process has ended its connections and serves no more; it is the supervisor of the newest.
         wait_until(lambda: len(workers_of(product)) == 1, 90)
         product.stop_soon()
-        product.wait_for_death(30)
+        product.wait_for_death(60)
         assert product.stop() == 0
         ends = [json.loads(line) for line in product.output.splitlines() if '"generation"' in line]
         assert {end["outcome"] for end in ends} == {"completed"}

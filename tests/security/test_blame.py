@@ -72,6 +72,7 @@ def test_no_request_takes_a_model_away(keys: list[int], steps: list[tuple[str, A
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(health, "LOOK_SECONDS", 0.01)
         patch.setattr(verdicts, "SPACING_SECONDS", 0.02)
+        patch.setattr(health, "RECOVERY_SECONDS", 20.0)  # the whole process may stand still
         asyncio.run(play(keys, steps, patch))
 
 

@@ -29,7 +29,7 @@ def test_a_statement_over_the_limit_is_interrupted(database_url: str, django_db_
         with limited(0.1), pytest.raises(OperationalError) as error:
             cursor.execute(ENDLESS)
         assert was_interrupted(error.value)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 60
         cursor.execute(ENDLESS.replace("1000000000", "100000"))
         assert cursor.fetchone() == (100_000,)
 
