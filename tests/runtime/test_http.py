@@ -59,8 +59,8 @@ async def test_a_client_that_reads_nothing_is_disconnected() -> None:
     """A client that reads nothing while bytes wait is disconnected and gets no more."""
     ended = asyncio.Event()
 
-    async def noted(*call: Any) -> None:
-        await application(*call)
+    async def noted(scope: Any, receive: Any, send: Any) -> None:
+        await application(scope, receive, send)
         ended.set()
 
     async with serving(noted) as address, requested(address) as client:
