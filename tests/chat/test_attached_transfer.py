@@ -3,6 +3,7 @@
 import base64
 import copy
 import io
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -138,7 +139,7 @@ def test_wrong_attachments_are_refused(
     """A wrong attachment refuses the whole import by its path; nothing is stored."""
     file = copy.deepcopy(exported)
     spoil(file["conversations"][0]["messages"][0]["attachments"][1])
-    other = product.register(f"w{abs(id(file))}")
+    other = product.register(f"w{secrets.token_hex(5)}")
     refused = bring(other, file)
     assert refused.status_code == 400
     assert all(

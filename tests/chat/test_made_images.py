@@ -76,7 +76,7 @@ def stored_bytes(product: Product, user: ApiUser) -> int:
 
 
 @pytest.mark.server
-def test_images_alone_cost_a_unit(api_user: ApiUser, program: httpx.Client) -> None:
+def test_images_alone_cost_a_unit(api_user: ApiUser, caller: httpx.Client) -> None:
     """A completion of images without text is charged where its caller gets an image, and only there."""
     image = json.dumps([MADE_IMAGE])
     no_image = json.dumps([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}])
@@ -84,9 +84,8 @@ def test_images_alone_cost_a_unit(api_user: ApiUser, program: httpx.Client) -> N
         done = api_user.answer(pictures, "pictures-only")[-1].data
         assert (done["finish_reason"], done["charge"]["amount"]) == ("stop", amount)
     asking = {"model": "pictures-only", "messages": [{"role": "user", "content": image}]}
-    used = program.get("/api/quotas/").json()[0]["used_today"]
-    assert program.post("/v1/chat/completions", json=asking).json()["choices"][0]["message"]["images"] == [MADE_IMAGE]
-    assert program.get("/api/quotas/").json()[0]["used_today"] == used + 1
+    assert caller.post("/v1/chat/completions", json=asking).json()["choices"][0]["message"]["images"] == [MADE_IMAGE]
+    assert api_user.quota()["used_today"] == 2
 
 
 @pytest.mark.server
@@ -99,13 +98,12 @@ def test_images_alone_cost_a_unit(api_user: ApiUser, program: httpx.Client) -> N
     ],
 )
 def test_images_that_the_caller_does_not_get_are_free(
-    program: httpx.Client, path: str, asking: dict[str, Any], stream: bool
+    api_user: ApiUser, caller: httpx.Client, path: str, asking: dict[str, Any], stream: bool
 ) -> None:
     """These shapes have no place for images, so a completion of nothing else is empty."""
-    used = program.get("/api/quotas/").json()[0]["used_today"]
-    response = program.post(f"/v1/{path}", json={"model": "pictures-only", "stream": stream, **asking})
+    response = caller.post(f"/v1/{path}", json={"model": "pictures-only", "stream": stream, **asking})
     assert (response.status_code, "image" in response.text) == (200, False)
-    assert program.get("/api/quotas/").json()[0]["used_today"] == used
+    assert api_user.quota()["used_today"] == 0
 
 
 @pytest.mark.server
