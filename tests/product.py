@@ -42,6 +42,7 @@ MODELS = {
     "echo": "echo",
     "quick": "paced:20:10",
     "paced": "paced:100:50",
+    "endless": "paced:5000:50",
     "long": "long:3000",
     "reasoning": "reasoning",
     "cited": "cited",

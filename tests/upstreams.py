@@ -34,11 +34,11 @@ class FakeOpenAI(FakeServer):
         questions = [request for request in self.requests if request.body.get("messages")]
         return [question for question in questions if question.body["messages"][-1]["content"] == prompt]
 
-    def closed_at(self, prompt: str = "") -> float:
-        """Wait until the product closes the last request, or the last one with this prompt; return when it did."""
+    def closed_at(self, prompt: str) -> float:
+        """Wait until the product closes the last request with this prompt; return when it did."""
         deadline = time.monotonic() + 60
         while True:
-            asked = self.asked(prompt) if prompt else self.requests
+            asked = self.asked(prompt)
             if asked and asked[-1].closed_by_peer_at:
                 return asked[-1].closed_by_peer_at
             assert time.monotonic() < deadline, "the upstream's connection was not closed"

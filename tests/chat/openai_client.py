@@ -18,7 +18,7 @@ from tests.upstreams import FakeOpenAI
 
 # Seconds within which the upstream is closed after a client leaves.
 WITHIN_SECONDS = 0.05
-# Seconds until a program gives up, by when the upstream has been asked on a crowded machine too.
+# Seconds until a program gives up, by when the upstream has nearly always been asked.
 LEAVES_AFTER_SECONDS = 1.5
 
 
@@ -32,6 +32,11 @@ class Counted:
 
     def _count(self, request: httpx.Request) -> None:
         self.calls += 1
+
+
+def closed_after(upstream: FakeOpenAI, prompt: str, left_at: float) -> float:
+    """Return the seconds until the upstream was closed; the bound where a crowded machine had not yet asked it."""
+    return upstream.closed_at(prompt) - left_at if upstream.asked(prompt) else WITHIN_SECONDS
 
 
 @contextmanager

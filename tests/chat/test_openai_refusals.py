@@ -1,6 +1,7 @@
 """/v1: what is refused, how it is said, and what browsers may see of it."""
 
 import json
+import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -51,20 +52,20 @@ def test_what_changes_nothing_is_no_hindrance(program: httpx.Client) -> None:
 
 def test_what_the_upstream_refuses_is_named(caller: httpx.Client, api_user: ApiUser, upstream: FakeOpenAI) -> None:
     """A field that the upstream itself refuses is not dropped and asked again without: the caller hears of it."""
-    before = len(upstream.requests)
-    answer = ask(caller, "refuses-seed", seed=7, stream=True)
+    prompt = secrets.token_hex(8)
+    answer = ask(caller, "refuses-seed", [{"role": "user", "content": prompt}], seed=7, stream=True)
     assert error(answer) == (400, "invalid_request_error", None, "seed")
     assert "sk-" not in answer.text
-    assert len(upstream.requests) == before + 1
+    assert len(upstream.asked(prompt)) == 1
     assert api_user.quota()["used_today"] == 0
 
 
 def test_tools_that_no_endpoint_takes_are_named(caller: httpx.Client, upstream: FakeOpenAI) -> None:
     """A router's 404 for requests with tools names the field after one call, and takes the model from no one else."""
-    before = len(upstream.requests)
-    answer = ask(caller, "refuses-tools", tools=[WEATHER])
+    prompt = secrets.token_hex(8)
+    answer = ask(caller, "refuses-tools", [{"role": "user", "content": prompt}], tools=[WEATHER])
     assert error(answer) == (400, "invalid_request_error", None, "tools")
-    assert len(upstream.requests) == before + 1
+    assert len(upstream.asked(prompt)) == 1
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------
@@ -137,12 +138,12 @@ def test_an_upstream_that_refuses(caller: httpx.Client, api_user: ApiUser) -> No
 
 def test_a_context_that_is_too_long(program: httpx.Client, upstream: FakeOpenAI) -> None:
     """A prompt too long for the upstream is refused: the product drops no turn of a program's prompt silently."""
-    turns = [*HELLO, {"role": "assistant", "content": "Hi"}, *HELLO]
-    before = len(upstream.requests)
+    prompt = secrets.token_hex(8)
+    turns = [*HELLO, {"role": "assistant", "content": "Hi"}, {"role": "user", "content": prompt}]
     for stream in (False, True):
         refused = error(ask(program, "short-context", turns, stream=stream))
         assert refused[:3] == (400, "invalid_request_error", "context_length_exceeded")
-    assert [len(request.body["messages"]) for request in upstream.requests[before:]] == [3, 3]
+    assert [len(request.body["messages"]) for request in upstream.asked(prompt)] == [3, 3]
 
 
 def test_a_prompt_that_the_vendor_blocks(caller: httpx.Client, api_user: ApiUser) -> None:
@@ -178,14 +179,14 @@ def strict(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> It
 def test_active_answers_are_not_counted(strict: Product) -> None:
     """MAX_ACTIVE_GENERATIONS is for the page; programs may ask more at once, and do not keep the page from asking."""
     api_user = strict.register("alice")
-    body = {"model": "paced", "messages": HELLO, "stream": True}
+    body = {"model": "endless", "messages": HELLO, "stream": True}
     with (
         api_user.client.stream("POST", URL, json=body) as first,
         api_user.client.stream("POST", URL, json=body) as second,
     ):
         assert (first.status_code, second.status_code) == (200, 200)
         assert ask(api_user.client).status_code == 200
-        api_user.ask("Hello", "paced")
+        api_user.ask("Hello", "endless")
         refused = api_user.client.post("/api/chat/", json={"model": "echo", "prompt": "x"})
         assert refused.json()["error"]["code"] == "too_many_requests"
 
@@ -194,10 +195,10 @@ def test_a_process_that_ends(strict: Product, upstream: FakeOpenAI) -> None:
     """A request that a stopping process cannot finish ends with an error, in the stream or as 503; it takes no more."""
     api_user = strict.register("bob")
     with ThreadPoolExecutor() as threads:
-        whole = threads.submit(ask, strict.client(api_user.access), "paced", [{"role": "user", "content": "Whole"}])
+        whole = threads.submit(ask, strict.client(api_user.access), "endless", [{"role": "user", "content": "Whole"}])
         wait_until(lambda: bool(upstream.asked("Whole")))
         with api_user.client.stream(
-            "POST", URL, json={"model": "paced", "messages": HELLO, "stream": True}
+            "POST", URL, json={"model": "endless", "messages": HELLO, "stream": True}
         ) as response:
             pieces = response.iter_text()
             assert "chatcmpl" in next(pieces)

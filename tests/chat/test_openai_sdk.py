@@ -1,5 +1,6 @@
 """/v1 with OpenAI's own client, as its users meet it."""
 
+import secrets
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from openai import OpenAI
 from openai.types.chat import ChatCompletionToolParam
 
-from tests.chat.openai_client import LEAVES_AFTER_SECONDS, WITHIN_SECONDS, Counted, counting
+from tests.chat.openai_client import LEAVES_AFTER_SECONDS, WITHIN_SECONDS, Counted, closed_after, counting
 from tests.product import ApiUser
 from tests.readers import until_below
 from tests.scenarios import PLAIN, REASONING
@@ -132,11 +133,13 @@ def test_leaving_after_the_first_event(client: OpenAI, upstream: FakeOpenAI) -> 
     """Closing the stream closes the upstream within 50 ms."""
     delays: list[float] = []
     for _ in until_below(WITHIN_SECONDS, delays):
-        stream = client.chat.completions.create(model="paced", messages=HELLO, stream=True)
+        prompt = secrets.token_hex(8)
+        messages: Any = [{"role": "user", "content": prompt}]
+        stream = client.chat.completions.create(model="endless", messages=messages, stream=True)
         next(iter(stream))
         left_at = time.monotonic()
         stream.close()
-        delays.append(upstream.closed_at() - left_at)
+        delays.append(upstream.closed_at(prompt) - left_at)
     assert min(delays) < WITHIN_SECONDS
 
 
@@ -146,8 +149,9 @@ def test_leaving_before_the_first_event(client: OpenAI, upstream: FakeOpenAI, *,
     hasty = client.with_options(timeout=LEAVES_AFTER_SECONDS, max_retries=0)
     delays: list[float] = []
     for _ in until_below(WITHIN_SECONDS, delays):
+        prompt = secrets.token_hex(8)
+        messages: Any = [{"role": "user", "content": prompt}]
         with pytest.raises(openai.APITimeoutError):
-            hasty.chat.completions.create(model="hang", messages=HELLO, stream=stream)
-        left_at = time.monotonic()
-        delays.append(upstream.closed_at() - left_at)
+            hasty.chat.completions.create(model="hang", messages=messages, stream=stream)
+        delays.append(closed_after(upstream, prompt, time.monotonic()))
     assert min(delays) < WITHIN_SECONDS

@@ -1,5 +1,6 @@
 """/v1/responses with OpenAI's own client."""
 
+import secrets
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from openai import OpenAI
 from openai.types.responses import FunctionToolParam
 
-from tests.chat.openai_client import LEAVES_AFTER_SECONDS, WITHIN_SECONDS, Counted, counting
+from tests.chat.openai_client import LEAVES_AFTER_SECONDS, WITHIN_SECONDS, Counted, closed_after, counting
 from tests.chat.test_reasoning_details import CIPHER, TEXT
 from tests.product import ApiUser
 from tests.readers import until_below
@@ -130,16 +131,17 @@ def test_leaving(client: OpenAI, upstream: FakeOpenAI) -> None:
     """Closing a stream, or giving up before its first event, closes the upstream within 50 ms."""
     middle: list[float] = []
     for _ in until_below(WITHIN_SECONDS, middle):
-        stream = client.responses.create(model="paced", input="Hello", stream=True)
+        prompt = secrets.token_hex(8)
+        stream = client.responses.create(model="endless", input=prompt, stream=True)
         next(iter(stream))
         left_at = time.monotonic()
         stream.close()
-        middle.append(upstream.closed_at() - left_at)
+        middle.append(upstream.closed_at(prompt) - left_at)
     before: list[float] = []
     hasty = client.with_options(timeout=LEAVES_AFTER_SECONDS, max_retries=0)
     for _ in until_below(WITHIN_SECONDS, before):
+        prompt = secrets.token_hex(8)
         with pytest.raises(openai.APITimeoutError):
-            hasty.responses.create(model="hang", input="Hello")
-        left_at = time.monotonic()
-        before.append(upstream.closed_at() - left_at)
+            hasty.responses.create(model="hang", input=prompt)
+        before.append(closed_after(upstream, prompt, time.monotonic()))
     assert max(min(middle), min(before)) < WITHIN_SECONDS
