@@ -1,7 +1,7 @@
 """An upstream whose completions wait for the test: nothing is timed, so nothing is missed on a slow machine.
 
-The scenario `paused` sends the prompt back, and waits before each ⏸ in it until the test lets it go on. `titler`
-waits once if there is a ⏸ in what it gets, `growing` then waits before each delta.
+The scenario `paused` sends the prompt back, and waits before each ⏸ in it until the test lets it go on. If there is a ⏸
+in what they get, `titler`, and `cited` after its reasoning, wait once, and `growing` before each delta.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ class PausedUpstream(FakeOpenAI):
 
 
 class PausedExchange(ChatExchange):
-    """An exchange that knows the scenario `paused`, and a `titler` and a `growing` that wait."""
+    """An exchange that knows the scenario `paused`, and waits in some others."""
 
     def __init__(self, upstream: PausedUpstream, *args: Any) -> None:
         super().__init__(*args)
@@ -87,6 +87,12 @@ class PausedExchange(ChatExchange):
             await self._upstream.wait(self.last_prompt)
             await self.delta(content="字" * int(chars))
         await self.stop()
+
+    async def think(self, seconds: float) -> None:
+        if PAUSE in self.last_prompt:
+            await self._upstream.wait(self.last_prompt)
+        else:
+            await super().think(seconds)
 
     async def _send_and_wait(self) -> None:
         """Send the prompt back with pauses; what is before ||| is reasoning."""

@@ -71,6 +71,10 @@ class ChatExchange(Exchange):
     async def delta(self, finish_reason: str | None = None, **delta: Any) -> None:
         await self.send(delta_bytes(finish_reason, **delta))
 
+    async def think(self, seconds: float) -> None:
+        """Let so much time pass between reasoning and content."""
+        await asyncio.sleep(seconds)
+
     async def texts(self, texts: Sequence[str], pause: float = 0.0) -> None:
         for text in texts:
             await self.delta(content=text)
@@ -269,7 +273,7 @@ async def cited(x: ChatExchange, title: str = "First page") -> None:
     await x.start()
     await x.delta(role="assistant", content="")
     await x.delta(reasoning_content=REASONING)
-    await asyncio.sleep(0.3)
+    await x.think(0.3)
     addresses = [*CITED, "javascript:alert(1)"]
     await x.send(event_bytes(choices=[{"index": 0, "delta": {"content": "Water is wet [1][2]."}}], citations=addresses))
     details = {"prompt_tokens_details": {"cached_tokens": 4}, "completion_tokens_details": {"reasoning_tokens": 3}}

@@ -6,6 +6,8 @@ from typing import Any
 
 import httpx
 
+from tests.paused import PAUSE, PausedUpstream
+
 URL = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "Hello"}]
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
@@ -13,6 +15,26 @@ WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"t
 
 def ask(caller: httpx.Client, model: str = "echo", messages: Any = HELLO, **body: Any) -> httpx.Response:
     return caller.post(URL, json={"model": model, "messages": messages, **body})
+
+
+def read_one_by_one(
+    caller: httpx.Client, upstream: PausedUpstream, path: str, deltas: list[str], **body: Any
+) -> httpx.Response:
+    """Return a stream whose upstream waits for each delta to arrive at the caller.
+
+    None would arrive from a buffer that gathers them. Each delta must be short, and in no other event.
+    """
+    prompt = PAUSE.join(deltas)
+    given = {"input": prompt} if path.endswith("/responses") else {"messages": [{"role": "user", "content": prompt}]}
+    with caller.stream("POST", path, json={"model": "paused", "stream": True, **given, **body}) as response:
+        pieces, content = response.iter_bytes(), b""
+        for number, delta in enumerate(deltas):
+            if number:
+                upstream.go_on(prompt)
+            while json.dumps(delta).encode() not in content:
+                content += next(pieces)
+        content += b"".join(pieces)
+    return httpx.Response(response.status_code, headers=response.headers, content=content)
 
 
 def chunks(response: httpx.Response) -> list[Any]:

@@ -81,25 +81,34 @@ def test_without_a_model(api_user: ApiUser, upstream: FakeOpenAI) -> None:
     assert events[0].data["model"] == models[0]
 
 
-def test_reconnecting_resumes(api_user: ApiUser, upstream: FakeOpenAI) -> None:
+def test_reconnecting_resumes(api_user: ApiUser, upstream: PausedUpstream) -> None:
     """After any event the rest comes; after the last it is 204; the upstream gets one request."""
-    events = dispatched(listen(api_user.client, message="x", model="paced").text)
-    assert len(events) > 3
-    requests = len(upstream.requests)
+    words = [f"word {number} " for number in range(5)]
+    query = {"message": PAUSE.join(words), "model": "paused"}
+    with api_user.client.stream("GET", f"{PATH}?{urlencode(query)}") as response:
+        texts, text = response.iter_text(), ""
+        for number, word in enumerate(words):
+            if number:
+                upstream.go_on(query["message"])
+            while word not in text_of(dispatched(text.rpartition("\n\n")[0])):
+                text += next(texts)
+        events = dispatched(text + "".join(texts))
+    assert len(events) >= len(words)
     for place in (0, 1, len(events) // 2):
-        rest = dispatched(listen(api_user.client, events[place].id, message="x", model="paced").text)
-        assert text_of(events[: place + 1]) + text_of(rest) == text_of(events)
-    assert listen(api_user.client, events[-1].id, message="x", model="paced").status_code == 204
-    assert len(upstream.requests) == requests
+        rest = dispatched(listen(api_user.client, events[place].id, **query).text)
+        assert text_of(events[: place + 1]) + text_of(rest) == text_of(events) == "".join(words)
+    assert listen(api_user.client, events[-1].id, **query).status_code == 204
+    assert len(upstream.asked(query["message"])) == 1
     assert api_user.quota()["used_today"] == 1
 
 
 def test_reconnecting_before_the_first_text(api_user: ApiUser) -> None:
     """A connection that breaks before the first text is resumed, because the id came before the text."""
-    with api_user.client.stream("GET", f"{PATH}?{urlencode({'message': 'x', 'model': 'paced'})}") as response:
+    path = f"{PATH}?{urlencode({'message': 'x', 'model': 'endless'})}"
+    with api_user.client.stream("GET", path) as response:
         first = next(response.iter_text())
     (seen,) = re.findall(r"id: (\w+:0)\n\n", first)
-    with api_user.client.stream("GET", f"{PATH}?message=x&model=paced", headers={"Last-Event-ID": seen}) as response:
+    with api_user.client.stream("GET", path, headers={"Last-Event-ID": seen}) as response:
         assert re.findall(r"id: (\w+:0)\n\n", next(response.iter_text())) == [seen]
     assert api_user.quota()["used_today"] == 1
     api_user.stop(seen.partition(":")[0])

@@ -1,6 +1,7 @@
 """/v1 with an Idempotency-Key: one upstream call, one charge and the same bytes, in every shape."""
 
 import asyncio
+import re
 import secrets
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from openai import OpenAI
 
 from tests import servers
 from tests.chat.openai_client import leave
+from tests.paused import PAUSE, PausedUpstream
 from tests.product import ApiUser, Product, connected, post_many
 from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
@@ -21,12 +23,11 @@ from tests.upstreams import FakeOpenAI
 CHAT, RESPONSES, MESSAGES, EMBEDDINGS = "/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"
 MODELS = {
     "slow": "paced:10:50",
-    "steady": "paced:40:50",
-    "late": "paced:3:500",
     "embed": "embed",
     "refuses": "http_400:content_filter",
 }
-PACED = "".join(f"{n} " for n in range(10))
+# The first delta of streams that wait after it.
+FIRST = '"content":"Begin "'
 
 
 @pytest.fixture(scope="module")
@@ -128,14 +129,18 @@ def test_a_failure_frees_its_key(api_user: ApiUser, upstream: FakeOpenAI, *, str
     assert api_user.quota()["used_today"] == 1
 
 
-def test_a_whole_call_that_was_left(api_user: ApiUser, upstream: FakeOpenAI) -> None:
+def test_a_whole_call_that_was_left(api_user: ApiUser, upstream: PausedUpstream) -> None:
     """A caller with a key that leaves does not stop the upstream; the retry joins it and pays once."""
-    prompt = secrets.token_hex(8)
-    body = body_of(CHAT, prompt, "slow")
+    prompt = f"{secrets.token_hex(8)} {PAUSE}is whole"
+    body = body_of(CHAT, prompt, "paused")
     with pytest.raises(httpx.ReadTimeout):
         post(api_user, CHAT, body, timeout=httpx.Timeout(30, read=0.2))
-    joined = post(api_user, CHAT, body)
-    assert joined.json()["choices"][0]["message"]["content"] == PACED
+    with ThreadPoolExecutor(1) as pool:
+        joining = pool.submit(post, api_user, CHAT, body)
+        wait_until(lambda: bool(asked(upstream, prompt)))
+        upstream.go_on(prompt)
+        joined = joining.result()
+    assert joined.json()["choices"][0]["message"]["content"] == prompt.replace(PAUSE, "")
     assert post(api_user, CHAT, body).content == joined.content
     assert asked(upstream, prompt) == 1
     assert api_user.quota()["used_today"] == 1
@@ -151,18 +156,24 @@ def test_embeddings_that_were_left(api_user: ApiUser, upstream: FakeOpenAI) -> N
     assert api_user.quota()["used_today"] == 1
 
 
-def test_openais_client_retries(api_user: ApiUser, upstream: FakeOpenAI) -> None:
+def test_openais_client_retries(api_user: ApiUser, upstream: PausedUpstream) -> None:
     """OpenAI's client, which gives up and tries again by itself, gets the completion of its first call."""
-    prompt = secrets.token_hex(8)
+    prompt = f"{secrets.token_hex(8)} {PAUSE}again"
     calls: list[httpx.Request] = []
-    http = httpx.Client(trust_env=False, verify=False, event_hooks={"request": [calls.append]})
+
+    def call(request: httpx.Request) -> None:
+        calls.append(request)
+        if len(calls) == 2:
+            upstream.go_on(prompt)
+
+    http = httpx.Client(trust_env=False, verify=False, event_hooks={"request": [call]})
     with OpenAI(base_url=f"{api_user.product.url}/v1", api_key=api_user.access, http_client=http) as client:
         completion = client.with_options(timeout=0.4, max_retries=5).chat.completions.create(
-            model="late",
+            model="paused",
             messages=[{"role": "user", "content": prompt}],
             extra_headers={"Idempotency-Key": "retried"},
         )
-    assert completion.choices[0].message.content == "0 1 2 "
+    assert completion.choices[0].message.content == prompt.replace(PAUSE, "")
     assert len(calls) > 1
     assert asked(upstream, prompt) == 1
     assert api_user.quota()["used_today"] == 1
@@ -189,27 +200,29 @@ def first_text(api_user: ApiUser, body: dict[str, Any], enough: threading.Event)
     """Read the beginning of a stream, and leave when `enough` is set."""
     client = api_user.product.client(api_user.access)
     with client.stream("POST", CHAT, json=body, headers={"Idempotency-Key": "k"}) as response:
-        texts = response.iter_text()  # httpx closes the connection when its iterator is deleted
-        any('"content":"1 "' in text for text in texts)
+        texts, text = response.iter_text(), ""  # httpx closes the connection when its iterator is deleted
+        while FIRST not in text:
+            text += next(texts)
         enough.wait(60)
 
 
-def test_a_stream_is_followed(api_user: ApiUser, upstream: FakeOpenAI) -> None:
+def test_a_stream_is_followed(api_user: ApiUser, upstream: PausedUpstream) -> None:
     """A second caller gets the stream from its beginning, and keeps it running when the first one leaves."""
-    prompt, leaving = secrets.token_hex(8), threading.Event()
-    body = body_of(CHAT, prompt, "steady", stream=True)
+    prompt, leaving = f"Begin {PAUSE}{secrets.token_hex(8)}", threading.Event()
+    body = body_of(CHAT, prompt, "paused", stream=True)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(first_text, api_user, body, leaving)
         wait_until(lambda: bool(asked(upstream, prompt)))
         client = api_user.product.client(api_user.access)
         with client.stream("POST", CHAT, json=body, headers={"Idempotency-Key": "k"}) as response:
-            texts = response.iter_text()
-            text = next(texts)
+            texts, text = response.iter_text(), ""
+            while FIRST not in text:
+                text += next(texts)
             leaving.set()
             first.result()
+            upstream.go_on(prompt)
             text += "".join(texts)
-    assert '"content":"0 ' in text  # alone, or merged with the next one
-    assert '"content":"39 "' in text
+    assert "".join(re.findall(r'"content":"([^"]*)"', text)) == prompt.replace(PAUSE, "")
     assert text.endswith("data: [DONE]\n\n")
     assert asked(upstream, prompt) == 1
     assert api_user.quota()["used_today"] == 1
@@ -217,15 +230,15 @@ def test_a_stream_is_followed(api_user: ApiUser, upstream: FakeOpenAI) -> None:
 
 def test_a_stream_that_was_left(api_user: ApiUser, upstream: FakeOpenAI) -> None:
     """A stream whose only caller leaves stops; its retry gets the text so far and a failure, at no further charge."""
-    prompt, leaving = secrets.token_hex(8), threading.Event()
+    prompt, leaving = f"Begin {PAUSE}{secrets.token_hex(8)}", threading.Event()
     leaving.set()
-    body = body_of(CHAT, prompt, "steady", stream=True)
+    body = body_of(CHAT, prompt, "paused", stream=True)
     first_text(api_user, body, leaving)
     upstream.closed_at(prompt)
     retries = [post(api_user, CHAT, body) for _ in range(2)]
     for retry in retries:
         text = without_comments(retry)
-        assert '"content":"1 "' in text
+        assert FIRST in text
         assert '"error":{' in text.split("\n\n")[-2]
         assert "[DONE]" not in text
     assert len({without_comments(retry) for retry in retries}) == 1

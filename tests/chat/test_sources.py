@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -21,6 +22,7 @@ from quotas.setup import ensure_defaults
 from runtime import database
 from tests import factories
 from tests.chat.programs import ask, chunks
+from tests.paused import PAUSE, PausedUpstream
 from tests.product import ApiUser
 from tests.scenarios import CITED
 
@@ -53,13 +55,22 @@ def test_a_replay_has_the_same_sources(api_user: ApiUser) -> None:
 
 
 @pytest.mark.server
-def test_details_of_usage_and_reasoning(api_user: ApiUser) -> None:
+def test_details_of_usage_and_reasoning(api_user: ApiUser, upstream: PausedUpstream) -> None:
     """`done`, the generation and the message say what was cached, what was reasoning, and for how long."""
-    events = api_user.answer("Is water wet?", "cited")
+    prompt, began = f"Is water wet? {PAUSE}", time.monotonic()
+    with api_user.asking(prompt, "cited") as stream:
+        events = [next(stream) for _ in range(2)]
+        reasoned = time.monotonic()
+        time.sleep(0.3)
+        least = time.monotonic() - reasoned
+        upstream.go_on(prompt)
+        events += stream
+    most = time.monotonic() - began
     usage = events[-1].data["usage"]
     seconds = usage.pop("reasoning_seconds")
 
-    assert 0.2 <= seconds < 5
+    assert events[1].name == "reasoning"
+    assert round(least, 1) <= seconds <= round(most, 1)
     assert usage == {
         "input_tokens": 9,
         "output_tokens": 7,

@@ -66,7 +66,7 @@ def test_export_and_import_round_trip(product: Product, full: ApiUser) -> None:
     first, *others = file["conversations"][0]["messages"]
     assert first["content"] == STORY
     assert sum(len(each.get("sources", [])) for each in others) == 2
-    assert sum(each.get("reasoning_seconds", 0) for each in others) > 0.2
+    assert sum("reasoning_seconds" in each for each in others) == 1
 
 
 def test_an_imported_conversation_goes_on(product: Product, full: ApiUser) -> None:
