@@ -62,7 +62,7 @@ class Seconds(float):
 
 @dataclass(frozen=True)
 class Rest:
-    """How something is left out: for `seconds` after the generation has ended; None: until an operator clears it."""
+    """How something is left out: for `seconds` from its failure; None: until an operator clears it."""
 
     seconds: Any
     only_model: bool = False
@@ -199,8 +199,8 @@ def _outcome(row_id: str, calls: list[int], pauses: list[float], alerts: Mapping
         used_today=ledger.state(row.user_id, row.quota_id)["used_today"],
         pauses=pauses,
         calls=calls,
-        rests=[_rest(row, key) for key in pool],
-        upstream_rests=_rest_until(row, circuit) if circuit else None,
+        rests=[_rest(key) for key in pool],
+        upstream_rests=_rest_until(circuit) if circuit else None,
         alerts=alerts.get(upstream.slug, 0) > 0,
         learned=model.routes.get(upstream=upstream).learned,
         abuse_count=row.user.abuse_count,
@@ -214,18 +214,18 @@ def _event(block: str) -> tuple[str, Any]:
     return name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
 
 
-def _rest(row: Generation, key: ApiKey) -> Rest | None:
+def _rest(key: ApiKey) -> Rest | None:
     trouble = key.troubles.first()
     if trouble and trouble.quarantined_at:
         return Rest(None, bool(trouble.model))
-    return _rest_until(row, trouble) if trouble else None
+    return _rest_until(trouble) if trouble else None
 
 
-def _rest_until(row: Generation, trouble: KeyTrouble | UpstreamTrouble) -> Rest | None:
+def _rest_until(trouble: KeyTrouble | UpstreamTrouble) -> Rest | None:
     """Return how long it rests; None when it is only suspected."""
-    if trouble.cooldown_until is None or row.finished_at is None:
+    if trouble.cooldown_until is None or trouble.since is None:
         return None
-    seconds = Seconds((trouble.cooldown_until - row.finished_at).total_seconds())
+    seconds = Seconds((trouble.cooldown_until - trouble.since).total_seconds())
     seconds.until = trouble.cooldown_until
     return Rest(seconds, bool(trouble.model))
 

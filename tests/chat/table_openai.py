@@ -28,7 +28,7 @@ from tests.servers import free_port
 from tests.upstreams import FakeOpenAI
 
 CAPPED = {"parameters": {"max_tokens": 5}}
-QUICK = {"first_seconds": 1.5, "idle_seconds": 0.5}
+QUICK = {"first_seconds": 3, "idle_seconds": 3}
 
 GATEWAY = wait(1)
 # Neither the key nor the request is accused: another key now, and the circuit opens when a probe fails too.

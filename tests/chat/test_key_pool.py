@@ -1,14 +1,14 @@
 """A pool with a dead key, a limited key and a good one, used by a hundred users at once."""
 
 import asyncio
-import time
 from collections import Counter
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.product import Product, connected
+from tests.product import ApiUser, Product, connected
+from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
 
 DEAD, LIMITED, GOOD = (f"sk-{name}-0123456789abcdef" for name in ("dead", "limited", "good"))
@@ -32,6 +32,16 @@ def ask_together(product: Product, tokens: list[str]) -> list[str]:
     return asyncio.run(ask())
 
 
+def statuses(staff: httpx.Client) -> list[str]:
+    return sorted(key["status"] for key in staff.get("/api/admin/keys/").json())
+
+
+def asked_again(api_user: ApiUser, upstream: FakeOpenAI) -> set[str | None]:
+    """Ask once more; return the keys that were used so far."""
+    api_user.answer("Hello", "plain")
+    return {request.key for request in upstream.requests}
+
+
 @pytest.mark.contract("refusal: model_unavailable")
 def test_a_dead_key_is_quarantined_and_a_limited_one_returns(tmp_path: Path) -> None:
     """Every user gets a clean completion; the dead key is quarantined, the limited one returns after its rest."""
@@ -45,14 +55,13 @@ def test_a_dead_key_is_quarantined_and_a_limited_one_returns(tmp_path: Path) -> 
             assert all("event: error" not in stream and "retrying" not in stream for stream in streams)
 
             upstream.keys.pop(LIMITED)
-            time.sleep(4)
+            staff = product.admin().client
+            wait_until(lambda: "quarantined" in statuses(staff))
             upstream.requests.clear()
+            wait_until(lambda: LIMITED in asked_again(people[0], upstream))
             for _ in range(20):
-                people[0].answer("Hello", "plain")
-            used = Counter(request.key for request in upstream.requests)
-            assert set(used) == {LIMITED, GOOD}
-
-            keys = product.admin().client.get("/api/admin/keys/").json()
-            assert sorted(key["status"] for key in keys) == ["ok", "ok", "quarantined"]
+                used = asked_again(people[0], upstream)
+            assert used == {LIMITED, GOOD}
+            assert statuses(staff) == ["ok", "ok", "quarantined"]
             for secret in (DEAD, LIMITED, GOOD):
                 assert secret not in product.output

@@ -67,9 +67,9 @@ def test_many_tags_in_code_are_read_once() -> None:
     code = "```\n" + 'x.</think>\n"a</think>\n' * 4000
     one_line = ["a<b "] * 40_000
     for deltas in ([code], code.splitlines(keepends=True), [code.replace("\n", " ")], one_line):
-        before = time.process_time()
+        before = time.thread_time()
         assert split(deltas) == ("", "".join(deltas))
-        assert time.process_time() - before < 0.5
+        assert time.thread_time() - before < 0.5
 
 
 @pytest.mark.parametrize("before", ["", "> ", "- 1. ", "12", "x" * 20, "   \t"])

@@ -6,6 +6,7 @@ import decimal
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -179,16 +180,32 @@ def test_on_end_reports_the_ending(alice: User, reasons: list[str], end: Callabl
 
 
 @pytest.mark.contract("push in Python")
-def test_on_end_reports_a_timeout(alice: User, reasons: list[str]) -> None:
+def test_on_end_reports_a_timeout(alice: User, reasons: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """`on_end` gets "timeout" once after the idle limit; each message restarts the limit."""
-    started = time.monotonic()
+    now, looks = [0.0], [0]
+
+    def monotonic() -> float:
+        looks[0] += 1
+        return now[0]
+
+    def look() -> None:
+        """Wait until the watcher has looked at the clock again, twice as it may be on its way."""
+        seen = looks[0]
+        chat().channels.ends.check_soon()
+        wait_until(lambda: looks[0] >= seen + 4)
+
+    monkeypatch.setattr("chat.channels.watch.time", SimpleNamespace(monotonic=monotonic, sleep=time.sleep))
     push.open("alice", "k", timeout_seconds=2.5, on_end=reasons.append)
-    for _ in range(3):
-        time.sleep(1)
+    (watch,) = chat().channels.ends.watches
+    for number in (1, 2, 3):
+        now[0] += 2
         push.send("alice", "k", "still here")
+        wait_until(lambda number=number: watch.last_event == number and watch.deadline == now[0] + 2.5)
+    now[0] += 2.4
+    look()
     assert reasons == []
+    now[0] += 0.2
     wait_until(lambda: reasons)
-    assert time.monotonic() - started > 3 + 2.4
     push.complete("alice", "k")
     time.sleep(0.2)
     assert reasons == ["timeout"]

@@ -15,6 +15,8 @@ from tests.product import ApiUser, Product
 from tests.servers import Postgres, Redis
 
 SOAK = os.environ.get("SOAK") == "1"
+# An idle limit: longer than a test stands still, shorter than a reader waits for its end.
+IDLE_SECONDS = 6
 
 
 def publish(shop: ApiUser, to: ApiUser, key: str, data: object, status: int = 202) -> None:
@@ -68,17 +70,15 @@ def test_a_restart_loses_nothing(mortal: Product) -> None:
 def test_idle_limits(product: Product, api_user: ApiUser) -> None:
     """Readers are disconnected after the idle limit, also one set later by another process."""
     shop, key = product.admin(), new_key()
-    script = f"from chat.channels import push; push.open('{api_user.name}', '{key}', timeout_seconds=2.5)"
+    script = f"from chat.channels import push; push.open('{api_user.name}', '{key}', timeout_seconds={IDLE_SECONDS})"
     with Reader(api_user, key) as reader:
         assert product.manage("shell", "-c", script).returncode == 0
-        set_at = time.monotonic()
-    assert time.monotonic() - set_at < 15
     started = time.monotonic()
     with Reader(api_user, key) as reader:
         time.sleep(1)
         publish(shop, api_user, key, "x")
     assert [event.data for event in reader.events] == ["x"]
-    assert 3.4 < time.monotonic() - started < 20
+    assert time.monotonic() - started > IDLE_SECONDS + 0.9
     complete(shop, api_user, key)
     assert [event.name for event in read(api_user, key)] == ["message", "complete"]
 
@@ -127,6 +127,8 @@ def two(
     """Two processes of one service."""
     url, folder = postgres.migrated_database(), tmp_path_factory.mktemp("two")
     variables = {"REDIS_URL": redis_server.url, "SECRET_KEY": "x" * 50}
+    # Without a notification no event would come as long as a test waits.
+    variables["IMPATIENCE"] = "chat.channels.feeds.POLL_SECONDS=600"
     with Product(folder, url, **variables) as one, Product(folder, url, is_set_up=True, **variables) as other:
         yield one, other
 
@@ -149,7 +151,6 @@ def test_across_processes(two: tuple[Product, Product]) -> None:
             reader.wait_for(number + 1)
             delays.append(reader.arrivals[-1] - started)
         assert min(delays) < 0.5
-        assert sorted(delays)[5] < 1.5  # polls come every 20 seconds, so these were notifications
         complete(shop, api_user, key)
     assert reader.events == near.events
     assert [event.data for event in reader.events] == [*map(str, range(10)), "{}"]
@@ -162,11 +163,9 @@ def test_from_a_script(two: tuple[Product, Product]) -> None:
     api_user, key = one.register("bob"), new_key()
     with Reader(api_user, key) as near, Reader(elsewhere(api_user, other), key) as far:
         done = one.manage("demo_push", api_user.name, key)
-        ended = time.monotonic()
         assert done.returncode == 0, done.stderr
     assert [event.name for event in near.events] == ["created", "paying", "paid", "complete"]
     assert near.events == far.events
-    assert max(near.arrivals[-1], far.arrivals[-1]) - ended < 5
 
 
 def test_redis_away(two: tuple[Product, Product], redis_server: Redis) -> None:
@@ -178,10 +177,8 @@ def test_redis_away(two: tuple[Product, Product], redis_server: Redis) -> None:
         far.wait_for(1)
         redis_server.stop()
         try:
-            started = time.monotonic()
             publish(shop, api_user, key, "while it is away")
             near.wait_for(2)
-            assert time.monotonic() - started < 4
         finally:
             redis_server.start()
         far.wait_for(2)

