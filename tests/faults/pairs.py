@@ -29,7 +29,7 @@ class Pair:
         return ApiUser(self.second, self.alice.name, self.alice.access, self.alice.refresh)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Steps:
     """A completion whose deltas wait for the test, and its readers: at the process that makes it, and elsewhere."""
 
@@ -37,6 +37,8 @@ class Steps:
     prompt: str
     here: Reading
     there: Reading
+    # How many of its deltas may have come, beside the first.
+    gone: int = 0
 
     @staticmethod
     def prompt_of(name: str) -> str:
@@ -45,20 +47,27 @@ class Steps:
 
     def go_on(self, count: int, *, elsewhere: bool = True) -> None:
         """Let so many deltas come, and wait for them."""
-        expected = len(self.here.events) + count
+        self.gone += count
+        expected = "".join(self.prompt.split(PAUSE)[: self.gone + 1])
         self.upstream.go_on(self.prompt, count)
-        wait_until(lambda: len(self.here.events) >= expected)
-        wait_until(lambda: self.there.text == self.here.text or not elsewhere)
+        # Several may come as one event.
+        wait_until(lambda: self.here.text == expected)
+        wait_until(lambda: self.there.text == expected or not elsewhere)
 
-    def end(self, pair: Pair) -> None:
-        """Let it go on when Redis is back: until the reader elsewhere gets events from there again, then to its end."""
+    def end(self, pair: Pair) -> int:
+        """Let it go on when Redis is back: until the reader elsewhere gets events from there again, then to its end.
+
+        Return how many events that reader had then.
+        """
         both = [process.client() for process in (pair.first, pair.second)]
         wait_until(lambda: {client.get("/readyz").json()["status"] for client in both} == {"ok"})
         for _step in range(LAST_STEPS // 2):
             self.go_on(1)
             if self.there.events[-1].name == "message":
                 break
+        count = len(self.there.events)
         self.upstream.go_on(self.prompt, STEPS)
+        return count
 
 
 @contextmanager
