@@ -332,4 +332,5 @@ class BoundedProtocol(HttpToolsProtocol):
         self._progress_timer.cancel()
         super().connection_lost(exc)
         # uvicorn leaves this timer of a connection that the client has reset, and it keeps all that the response had.
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
