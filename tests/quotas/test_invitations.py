@@ -4,7 +4,7 @@ from datetime import timedelta
 from itertools import count
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from quotas import invitations, ledger
@@ -216,7 +216,9 @@ def test_no_self_invitation(alice, bob, quota):
 def test_no_statement_for_others(alice, bob, quota, model, django_assert_num_queries):
     """Only an invited user's first charged completion costs more statements."""
     invited = friend(alice)
-    for user, settling, rewarding in ((bob, 3, 0), (invited, 3, 11), (invited, 3, 0)):
+    # SQLite has none that changes rows and returns them.
+    settling = 2 if connection.vendor == "postgresql" else 3
+    for user, rewarding in ((bob, 0), (invited, 11), (invited, 0)):
         reference = next(references)
         ledger.reserve(user.pk, model.pk, reference)
         with django_assert_num_queries(settling):
