@@ -28,7 +28,7 @@ from runtime import database, logs, schema
 from runtime.apps import runtime
 from runtime.http import BoundedProtocol, TrustedProxies
 from runtime.signals import Requests
-from runtime.supervisor import Supervisor
+from runtime.supervisor import Supervisor, announce
 from runtime.tasks import wait_for_either
 
 log = structlog.get_logger("runtime")
@@ -158,7 +158,7 @@ async def _serve(server: Server, listener: socket.socket, requests: Requests, *,
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():
         await asyncio.sleep(START_POLL_SECONDS)
-    print(_ready_line(listener), flush=True)  # noqa: T201
+    announce(_ready_line(listener))
     settle_garbage_collector()
     supervisor = await _leave(serving, listener, requests, alone=alone)
     if supervisor or requests.retire.is_set():

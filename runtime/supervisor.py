@@ -40,6 +40,18 @@ HAND_OVER_SECONDS, START_SECONDS = 5.0, 120.0
 NORMAL_EXIT_CODES = (0, -signal.SIGTERM)
 
 
+def announce(ready_line: str) -> None:
+    """Print the line for a program that waits until this process serves."""
+    try:
+        print(ready_line, flush=True)  # noqa: T201
+    except OSError as error:
+        # That program has died or reads no more. This process has taken requests already, so it goes on; a worker
+        # learns by its standard input that its supervisor died.
+        log.warning("ready line not read", error=type(error).__name__)
+        # Else the line would be written again when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Supervisor:
     """The workers of one port, and what was asked of them."""
 
@@ -65,7 +77,7 @@ class Supervisor:
             return await first.wait() or 1
         if not self._requests.stop.is_set():
             await asyncio.gather(*map(self._start, others))
-            print(ready_line, flush=True)  # noqa: T201
+            announce(ready_line)
         for worker in (first, *others):  # a reload watches its own
             self._watch(worker)
         return await self.finish()

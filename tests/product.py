@@ -146,11 +146,15 @@ class Product:
             root=self.root,
         )
 
-    def begin(self, output: Path, *arguments: str) -> launcher.Program:
-        """Start a management command that writes what it says to a file; return without waiting for it."""
+    def begin(self, output: Path, *arguments: str, stdout: int | None = None) -> launcher.Program:
+        """Start a management command that writes what it says to a file; return without waiting for it.
+
+        `stdout`: where its standard output goes instead.
+        """
         with output.open("wb") as file:
             command = [str(self.root / "manage.py"), *arguments]
-            return launcher.start(command, self._environment, file.fileno(), file.fileno(), root=self.root)
+            both = (file.fileno() if stdout is None else stdout), file.fileno()
+            return launcher.start(command, self._environment, *both, root=self.root)
 
     def set_up(self) -> Self:
         """Set up once; a new folder becomes a copy of one that was set up with the same settings."""

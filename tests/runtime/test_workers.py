@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from runtime import serve, supervisor
@@ -300,6 +301,25 @@ async def test_signals_and_the_first_byte_are_one_stop(pipe: tuple[Requests, soc
     supervisor.send(b".")
     await asyncio.wait_for(requests.hurry.wait(), 30)
     supervisor.close()
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_ready_line_that_is_not_read_ends_nothing(tmp_path: Path, redis_server: servers.Redis, workers: str) -> None:
+    """A process whose standard output is closed serves, drains and ends as usual, and its log says so."""
+    port, log = servers.free_port(), tmp_path / "log"
+    product = Product(tmp_path / "var", PORT=str(port), WORKERS=workers, REDIS_URL=redis_server.url).set_up()
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = product.begin(log, "serve", stdout=writing)
+    os.close(writing)
+    try:
+        wait_until(lambda: "ready line not read" in log.read_text())
+        assert httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False, timeout=60).status_code == 200
+        os.kill(program.pid, signal.SIGTERM)
+        assert program.wait(60) == 0
+    finally:
+        program.kill_all()
 
 
 async def test_a_worker_drains_when_its_supervisor_dies(pipe: tuple[Requests, socket.socket]) -> None:
