@@ -34,8 +34,9 @@ def every_list() -> Iterator[str]:
             field: Any = model._meta.get_field(name.split("__")[0]) if isinstance(name, str) else None
             if isinstance(field, BooleanField):
                 queries += [{f"{name}__exact": "1"}]
-            elif field is not None and field.choices:
-                queries += [{f"{name}__exact": str(value)} for value, _text in field.choices]
+            # A relation from another table has none.
+            choices = getattr(field, "choices", None) or ()
+            queries += [{f"{name}__exact": str(value)} for value, _text in choices]
         yield from (f"{changelist(model)}?{urlencode(query)}" for query in queries)
     for name in STAFF_LISTS:
         path = f"/api/admin/{name}/"

@@ -225,13 +225,16 @@ class Postgres:
 
     def kill_connection(self, name: str) -> None:
         """Kill the process of a connection to a database; all others then lose theirs. Wait until it answers again."""
+        query = (
+            "SELECT pid FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
+            " ORDER BY state_change DESC LIMIT 1"
+        )
+        deadline = time.monotonic() + START_SECONDS
         with psycopg.connect(self.url(), autocommit=True) as watching:
-            found = watching.execute(
-                "SELECT pid FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
-                " ORDER BY state_change DESC LIMIT 1",
-                [name],
-            ).fetchone()
-            assert found
+            # There is none for a moment while a pool connects again.
+            while not (found := watching.execute(query, [name]).fetchone()):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
             os.kill(found[0], signal.SIGKILL)
             with contextlib.suppress(psycopg.OperationalError):
                 watching.execute("SELECT pg_sleep(60)")
