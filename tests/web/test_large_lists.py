@@ -51,7 +51,10 @@ def test_lists_of_staff_read_few_rows(clients: tuple[Client, Client], monkeypatc
 
 def _get(clients: tuple[Client, Client], path: str) -> None:
     pages, api = clients
-    assert (api if path.startswith("/api/") else pages).get(path).status_code == 200, path
+    response = (api if path.startswith("/api/") else pages).get(path)
+    # Django sends away from a further page that a small table lacks.
+    lacks = "?p=" in path and response.status_code == 302 and response.headers["Location"].endswith("?e=1")
+    assert lacks or response.status_code == 200, path
 
 
 def _seconds(clients: tuple[Client, Client], path: str) -> float:
