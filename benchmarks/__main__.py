@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
@@ -118,6 +118,8 @@ def _with_redis(bare: Relay, models: list[str]) -> Iterator[Relay]:
 def _relays(bare: Relay, only: str) -> list[Callable[[], Any]]:
     listed: dict[str, Callable[[], Any]] = {
         "nginx": lambda: relays.nginx(bare),
+        # How much the load client and the upstream bear without a relay.
+        bare.name: lambda: nullcontext(bare),
         goals.CHAT: lambda: serving(bare, MODELS, "/api/chat/"),
         goals.V1: lambda: serving(bare, MODELS, "/v1/chat/completions"),
         goals.REDIS: lambda: _with_redis(bare, MODELS),

@@ -49,7 +49,8 @@ def announce(ready_line: str) -> None:
         # learns by its standard input that its supervisor died.
         log.warning("ready line not read", error=type(error).__name__)
         # Else the line would be written again when the process ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 class Supervisor:
