@@ -9,6 +9,9 @@ const { page, files, version } = worker.OFFLINE;
 const CACHE_PREFIX = "offline-";
 const cacheName = CACHE_PREFIX + version;
 
+/** Which documents are the offline page: only their files come from here, all others by the usual way. */
+const offlineClients = new Set();
+
 async function keepOfflinePage() {
   const cache = await caches.open(cacheName);
   await cache.addAll([page, ...files].map((url) => new Request(url, { cache: "reload" })));
@@ -26,26 +29,19 @@ async function dropOlderVersions() {
 const findKept = (url) => caches.match(url, { cacheName, ignoreVary: true });
 
 /** @param {any} event */
-async function navigate({ request, preloadResponse }) {
+async function navigate({ request, preloadResponse, resultingClientId }) {
   try {
     return (await preloadResponse) ?? (await fetch(request));
   } catch (error) {
     const kept = await findKept(page);
     if (!kept) throw error;
+    offlineClients.add(resultingClientId);
     return kept;
   }
 }
 
 /** @param {Request} request */
-async function fetchFile(request) {
-  try {
-    return await fetch(request);
-  } catch (error) {
-    const kept = await findKept(request.url);
-    if (!kept) throw error;
-    return kept;
-  }
-}
+const fetchFile = async (request) => (await findKept(request.url)) ?? fetch(request);
 
 /** @param {string} path */
 async function showTab(path) {
@@ -60,7 +56,8 @@ worker.addEventListener("fetch", (/** @type {any} */ event) => {
   const { request } = event;
   if (request.method !== "GET") return;
   if (request.mode === "navigate") event.respondWith(navigate(event));
-  else if (files.includes(new URL(request.url).pathname)) event.respondWith(fetchFile(request));
+  else if (offlineClients.has(event.clientId) && files.includes(new URL(request.url).pathname))
+    event.respondWith(fetchFile(request));
 });
 worker.addEventListener("notificationclick", (/** @type {any} */ event) => {
   event.notification.close();
