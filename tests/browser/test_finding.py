@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 
 from tests.browser.conftest import Regular, Visit
 from tests.browser.visitor import Visitor
@@ -246,3 +246,31 @@ def test_a_stale_tab_does_not_branch_off(visit: Visit, regular: Regular) -> None
     expect(page.locator("#messages > article")).to_have_count(6)
     messages = regular.api_user.messages(int(conversation))
     assert [message["parent"] for message in messages] == [None, *(message["id"] for message in messages[:-1])]
+
+
+def test_a_list_that_was_read_before_a_deletion_is_read_again(visitor: Visitor) -> None:
+    """A deleted conversation does not come back when the list arrives that was asked for before."""
+    page = visitor.page
+    visitor.answer("deleted meanwhile", "echo")
+    page.goto("/")
+    visitor.wait_for_page()
+    held: list[tuple[Route, APIResponse]] = []
+
+    def wait_for_list(count: int) -> None:
+        while len(held) < count:
+            page.wait_for_timeout(10)
+
+    page.route("**/api/conversations/", lambda route: held.append((route, route.fetch())))
+    page.evaluate("() => new BroadcastChannel('rivulet-conversations').postMessage({ conversation: null })")
+    wait_for_list(1)
+    row = page.locator("#conversations > [data-id]", has_text="deleted meanwhile")
+    row.hover()
+    row.locator("[data-more]").click()
+    page.locator("#conversation-menu [data-action=delete]").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(row).to_have_count(0)
+    for number in (1, 2):
+        wait_for_list(number)
+        route, response = held[number - 1]
+        expect(row).to_have_count(0)
+        route.fulfill(response=response)

@@ -53,6 +53,8 @@ export class ConversationList {
    * @type {string | null}
    */
   #nextListedPage = null;
+  /** Counts what this page has changed itself: a list that was read before a change is not shown after it. */
+  #changes = 0;
 
   /**
    * @param {Id | null} currentId the open conversation
@@ -91,6 +93,7 @@ export class ConversationList {
    * @param {Pick<Conversation, "id" | "title">} conversation
    */
   add({ id, title }) {
+    this.#changes += 1;
     this.#endSearch();
     for (const link of this.#list.querySelectorAll("[aria-current]")) link.removeAttribute("aria-current");
     this.#currentId = id;
@@ -102,10 +105,13 @@ export class ConversationList {
 
   /** Shows the titles and the order of the newest conversations as they are stored, unless a search is shown. */
   async refresh() {
-    if (this.#listedRows) return;
-    /** @type {ListPage<Conversation>} */
-    const { results, next } = await call("GET", "/api/conversations/");
-    if (!this.#listedRows) this.#showNewest(results, next !== null);
+    for (let isStale = true; isStale && !this.#listedRows;) {
+      const changes = this.#changes;
+      /** @type {ListPage<Conversation>} */
+      const { results, next } = await call("GET", "/api/conversations/");
+      isStale = changes !== this.#changes;
+      if (!isStale && !this.#listedRows) this.#showNewest(results, next !== null);
+    }
   }
 
   /**
@@ -142,6 +148,7 @@ export class ConversationList {
   /** Moves the open conversation to the top, because it is used now. */
   moveCurrentUp() {
     if (this.#currentId === null) return;
+    this.#changes += 1;
     for (const row of this.#rowsOf(this.#currentId)) {
       row.dataset.updated = new Date().toISOString();
       placeRow(row, /** @type {ParentNode} */ (row.parentNode));
@@ -204,7 +211,7 @@ export class ConversationList {
   /** @param {Id} id */
   async delete(id) {
     await call("DELETE", `/api/conversations/${id}/`);
-    this.#onChange();
+    this.#noteChange();
     if (this.#isCurrent(id)) location.assign("/");
     else for (const row of this.#rowsOf(id)) row.remove();
   }
@@ -216,8 +223,13 @@ export class ConversationList {
    */
   async #change(id, fields) {
     const stored = await call("PATCH", `/api/conversations/${id}/`, fields);
-    this.#onChange();
+    this.#noteChange();
     return stored;
+  }
+
+  #noteChange() {
+    this.#changes += 1;
+    this.#onChange();
   }
 
   async #showOlder() {
