@@ -47,7 +47,7 @@ class ProvidersConfig(AppConfig):
 
         limits = ConcurrencyLimits(runtime().redis)
         self.pool = KeyPool(limits)
-        self.configuration = Configuration(self.pool)
+        self.configuration = Configuration(self.pool, runtime().read_ahead)
         self.adapters = Adapters()
         self.health = Health(self.configuration, self.adapters, self.pool)
         self.routing = Routing(self.configuration, self.pool, self.adapters, self.health)

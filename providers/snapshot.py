@@ -19,7 +19,7 @@ from providers.known_models import not_taken
 from providers.learned import NOTHING_LEARNED, Learned
 from providers.models import ApiKey, ChatModel, KeyTrouble, Route, Upstream, UpstreamTrouble
 from providers.wire.base import EMBEDDINGS, IMAGES, PASSED_ON, Clocks, Endpoint, Provider, TokenCapField
-from runtime.ttl_cache import TTLCache
+from runtime.ttl_cache import Ahead, TTLCache
 from web.refusals import InvalidRequest
 
 log = structlog.get_logger("providers")
@@ -194,9 +194,9 @@ class NoUsableRoute(ModelUnavailable):
 class Configuration:
     """The enabled models, read from the database at most every `TABLE_SECONDS`; not asked per delta."""
 
-    def __init__(self, pool: KeyPool) -> None:
+    def __init__(self, pool: KeyPool, ahead: Ahead | None = None) -> None:
         self._pool = pool
-        self._cache = TTLCache(self._load, TABLE_SECONDS)
+        self._cache = TTLCache(self._load, TABLE_SECONDS, ahead)
 
     def models(self) -> dict[str, ModelConfig]:
         """Return the models by slug, in the order of lists; may query the database."""

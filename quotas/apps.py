@@ -18,7 +18,7 @@ class QuotasConfig(AppConfig):
         from providers.apps import providers_app  # noqa: PLC0415
         from quotas import group_use, hints, setup, snapshot  # noqa: PLC0415
 
-        self.snapshot = snapshot.QuotaSnapshot()
+        self.snapshot = snapshot.QuotaSnapshot(runtime().read_ahead)
         self.hints = hints.QuotaHints(runtime().redis, runtime().process, self.snapshot)
         providers_app().catalogue.on_added(setup.assign_models)
         providers_app().alerts.watch(group_use.SOURCE)

@@ -14,7 +14,7 @@ from providers import access
 from providers.apps import providers_app
 from providers.snapshot import ModelConfig
 from quotas.models import Quota, QuotaGroupLimit
-from runtime.ttl_cache import TTLCache
+from runtime.ttl_cache import Ahead, TTLCache
 
 # Seconds for which a copy is used. The contract allows five between an admin's change and its effect in every process.
 SNAPSHOT_SECONDS = 2.0
@@ -72,8 +72,8 @@ class QuotaTable:
 class QuotaSnapshot(TTLCache[QuotaTable]):
     """The current `QuotaTable` of this process."""
 
-    def __init__(self) -> None:
-        super().__init__(_load, SNAPSHOT_SECONDS)
+    def __init__(self, ahead: Ahead | None = None) -> None:
+        super().__init__(_load, SNAPSHOT_SECONDS, ahead)
 
     def quota(self, quota_id: int) -> QuotaConfig:
         """Return one quota, even if it is newer than the copy; raise Quota.DoesNotExist."""

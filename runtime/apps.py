@@ -1,8 +1,10 @@
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
 from django.apps import AppConfig, apps
 from django.conf import LazySettings, settings
+from django.db import connection
 
 from runtime import logs
 
@@ -19,6 +21,7 @@ class RuntimeConfig(AppConfig):
     def ready(self) -> None:
         # Models may only be imported once all apps are loaded, and `process` has one.
         from runtime import huge_pages, metrics  # noqa: PLC0415
+        from runtime.checkpoints import Checkpoints  # noqa: PLC0415
         from runtime.executor import DatabaseExecutor, keep_connections_by_thread  # noqa: PLC0415
         from runtime.process import ServingProcess  # noqa: PLC0415
         from runtime.pubsub import Broker  # noqa: PLC0415
@@ -40,6 +43,11 @@ class RuntimeConfig(AppConfig):
         self.tracing = _tracing(self.process.id)
         self.read_replica = ReadReplica()
         self.process.every(lambda: PROBE_SECONDS, "redis", self.redis.probe)
+        # Runs what no request awaits, so that requests do not wait for it where there is one database thread.
+        self.background = DatabaseExecutor(1) if connection.vendor == "sqlite" else self.database
+        if connection.vendor == "sqlite":
+            copies = Checkpoints(self.background)
+            self.process.every(copies.seconds, "checkpoints", copies.copy)
         if size := huge_pages.large_page_bytes():
             self.process.every(lambda: huge_pages.SECONDS, "huge pages", huge_pages.HugePages(size).enlarge)
         self.metrics = metrics.Metrics(self.database)
@@ -51,6 +59,16 @@ class RuntimeConfig(AppConfig):
         self.metrics.gauge(metrics.EXECUTOR_WAITING.labels("writes"), self.writer.waiting)
         if settings.WORKERS > 1:
             self.process.every(lambda: metrics.READ_SECONDS, "metrics", self.metrics.read_now_and_then)
+
+    def read_ahead(self, read: Callable[[], None]) -> bool:
+        """Let another thread run `read`; return whether it will.
+
+        It will in a process that serves.
+        """
+        if self.process.loop is None:
+            return False
+        self.background.submit(read)
+        return True
 
 
 def _tracing(instance: str) -> "Tracing | None":

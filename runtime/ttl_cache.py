@@ -8,6 +8,10 @@ from typing import Generic, TypeVar
 from django.db import transaction
 
 T = TypeVar("T")
+# Runs a function in another thread if it can, and returns whether it will.
+Ahead = Callable[[Callable[[], None]], bool]
+# The share of its life after which a value that is used is read again in another thread.
+AHEAD = 0.75
 
 
 class TTLCache(Generic[T]):
@@ -17,12 +21,14 @@ class TTLCache(Generic[T]):
     waiting for a connection, transactions that wait for it would keep all of them.
     """
 
-    def __init__(self, read: Callable[[], T], seconds: float) -> None:
-        self._read, self._seconds = read, seconds
+    def __init__(self, read: Callable[[], T], seconds: float, ahead: Ahead | None = None) -> None:
+        """With `ahead`, users of a value do not wait for the next read."""
+        self._read, self._seconds, self._ahead = read, seconds, ahead
         self._lock = threading.Lock()
         self._entry: tuple[float, T] | None = None
         # Replaced by each `forget`, so that a read which began before it is noticed.
         self._version = object()
+        self._reads_ahead = False
 
     def current(self) -> T:
         """Return the value, read again when it is too old. Blocks the thread."""
@@ -37,9 +43,26 @@ class TTLCache(Generic[T]):
                 entry = self._entry = (time.monotonic(), self._read())
                 if version is not self._version:  # the source changed during the read, so the value may be old
                     self._entry = None
+            elif self._ahead and not self._reads_ahead and time.monotonic() - entry[0] > self._seconds * AHEAD:
+                self._reads_ahead = self._ahead(self._read_ahead)
             return entry[1]
         finally:
             self._lock.release()
+
+    def _read_ahead(self) -> None:
+        """Read the value while others use the one before.
+
+        If that fails, the next read shows why.
+        """
+        version, entry = self._version, None
+        try:
+            entry = (time.monotonic(), self._read())
+        finally:
+            with self._lock:
+                self._reads_ahead = False
+                self._entry = entry or self._entry
+                if version is not self._version:
+                    self._entry = None
 
     def last(self) -> T | None:
         """Return the value of the last read, however old, without blocking the event loop."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,10 +12,15 @@ from django.db import IntegrityError, connection, connections, transaction
 from django.db.models.functions import Now
 
 from accounts.models import ApiToken
+from runtime import checkpoints
+from runtime.executor import DatabaseExecutor
 from runtime.models import Process
 from tests import servers
 
 NO_USER = 2**40
+NEVER = datetime(2000, 1, 1, tzinfo=UTC)
+# More pages than these in the log make SQLite itself copy it at a commit, by default.
+SQLITE_PAGES, PAGE_BYTES = 1_000, 4_096
 pytestmark = pytest.mark.server
 
 
@@ -105,3 +111,26 @@ def test_each_thread_has_a_connection_of_its_own() -> None:
     connection.close()
     asyncio.run(store_in_loop())
     assert names() == set()
+
+
+@pytest.mark.usefixtures("database")
+def test_commits_leave_the_copying_of_the_log_to_the_timer(tmp_path: Any) -> None:
+    """The file stays as it is during many commits, and has their pages after the timer's call."""
+    checkpoints.copy_log()
+    before = (tmp_path / "rivulet.sqlite3").stat().st_size
+    for number in range(20):
+        with transaction.atomic():
+            Process.objects.bulk_create(Process(id=f"{number}-{row}", pid=1, beat_at=NEVER) for row in range(4_000))
+    assert (tmp_path / "rivulet.sqlite3").stat().st_size == before
+    assert checkpoints.copy_log() > SQLITE_PAGES
+    assert (tmp_path / "rivulet.sqlite3").stat().st_size > before + SQLITE_PAGES * PAGE_BYTES
+
+
+async def test_the_log_is_copied_more_often_while_much_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each turn is to copy some thousand pages; a log that begins anew counts from its beginning."""
+    copies, seconds = checkpoints.Checkpoints(DatabaseExecutor(1)), []
+    for copied in (100, 16_100, 16_100, 2_000, 42_000, -1):
+        monkeypatch.setattr(checkpoints, "copy_log", lambda copied=copied: copied)
+        await copies.copy()
+        seconds.append(copies.seconds())
+    assert seconds == [2, 0.5, 2, 2, 0.2, 2]

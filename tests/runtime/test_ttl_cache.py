@@ -89,3 +89,62 @@ def test_a_transaction_does_not_wait_for_the_read_of_another_thread() -> None:
     released.set()
     other.join()
     assert rows.current() == "by the other"
+
+
+def test_a_value_in_use_is_read_again_before_it_is_too_old(at: Callable[[float], None]) -> None:
+    """Callers get the value before until the new one is there; of several, the first lets it be read."""
+    reads: list[Callable[[], None]] = []
+    rows = TTLCache(count(1).__next__, 2, lambda read: reads.append(read) or True)  # type: ignore[func-returns-value]
+    at(100)
+    assert (rows.current(), rows.current(), len(reads)) == (1, 1, 0)
+    at(101.9)
+    assert (rows.current(), rows.current(), len(reads)) == (1, 1, 1)
+    reads.pop()()
+    at(103.8)
+    assert (rows.current(), len(reads)) == (2, 1)
+    at(104)
+    assert rows.current() == 3  # at once, because it is too old; what is read ahead comes too late
+    reads.pop()()
+    assert (rows.current(), len(reads)) == (4, 0)
+
+
+def test_a_read_ahead_that_fails_or_is_outdated_changes_nothing(at: Callable[[float], None]) -> None:
+    """A failure leaves the value to its next user, and what was read before a change is dropped."""
+    reads: list[Callable[[], None]] = []
+    numbers, failing = count(1), False
+
+    def read() -> int:
+        if failing:
+            raise OSError
+        return next(numbers)
+
+    def read_and_forget() -> int:
+        rows.forget()
+        return next(numbers)
+
+    rows = TTLCache(read, 2, lambda read: reads.append(read) or True)  # type: ignore[func-returns-value]
+    at(100)
+    rows.current()
+    at(101.9)
+    rows.current()
+    failing = True
+    with pytest.raises(OSError):
+        reads.pop()()
+    failing = False
+    assert (rows.current(), len(reads)) == (1, 1)
+    rows._read = read_and_forget
+    reads.pop()()
+    rows._read = read
+    assert (rows.last(), rows.current()) == (None, 3)
+
+
+def test_without_another_thread_the_caller_reads(at: Callable[[float], None]) -> None:
+    """A process that does not serve has no other thread, and asks for one again at each call."""
+    asked: list[Callable[[], None]] = []
+    rows = TTLCache(count(1).__next__, 2, lambda read: bool(asked.append(read)))  # type: ignore[func-returns-value]
+    at(100)
+    rows.current()
+    at(101.9)
+    assert (rows.current(), rows.current(), len(asked)) == (1, 1, 2)
+    at(102.1)
+    assert rows.current() == 2
