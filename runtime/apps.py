@@ -65,7 +65,7 @@ class RuntimeConfig(AppConfig):
 
         It will in a process that serves.
         """
-        if self.process.loop is None:
+        if self.process.loop is None or not self.process.loop.is_running():
             return False
         self.background.submit(read)
         return True
