@@ -46,8 +46,8 @@ class RuntimeConfig(AppConfig):
         # Runs what no request awaits, so that requests do not wait for it where there is one database thread.
         self.background = DatabaseExecutor(1) if connection.vendor == "sqlite" else self.database
         if connection.vendor == "sqlite":
-            copies = Checkpoints(self.background)
-            self.process.every(copies.seconds, "checkpoints", copies.copy)
+            checkpoints = Checkpoints(self.background)
+            self.process.every(checkpoints.seconds, "checkpoints", checkpoints.make)
         if size := huge_pages.large_page_bytes():
             self.process.every(lambda: huge_pages.SECONDS, "huge pages", huge_pages.HugePages(size).enlarge)
         self.metrics = metrics.Metrics(self.database)

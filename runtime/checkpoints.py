@@ -1,7 +1,7 @@
-"""Copy SQLite's write-ahead log into the database file, beside the transactions.
+"""Checkpoints of SQLite: its write-ahead log is copied into the database file, beside the transactions.
 
-SQLite does so at the end of a commit that finds the log long, and everything that writes then waits for the disk: for
-8 ms, at one of sixty commits. Here a commit does it only when the log has grown far beyond what a timer leaves of it
+SQLite makes one at the end of a commit that finds the log long, and everything that writes then waits for the disk: for
+8 ms, at one of sixty commits. Here a commit makes one only when the log has grown far beyond what a timer leaves of it
 (`wal_autocheckpoint` in `runtime/database_url.py`).
 """
 
@@ -9,14 +9,14 @@ from django.db import connection
 
 from runtime.executor import DatabaseExecutor
 
-# Seconds between two copies, at most and at least. A power cut loses only what was committed after the last one.
+# Seconds between two checkpoints, at most and at least. A power cut loses what was committed after the last one.
 MOST_SECONDS, LEAST_SECONDS = 2.0, 0.1
-# Pages that are to be copied at once, when that many are written within MOST_SECONDS.
+# Pages that a checkpoint is to copy, when that many are written within MOST_SECONDS.
 PAGES = 4_000
 
 
 class Checkpoints:
-    """The copies of one process, in a thread that no request waits for."""
+    """Makes the checkpoints of one process, in a thread that no request waits for."""
 
     def __init__(self, thread: DatabaseExecutor) -> None:
         self._thread = thread
@@ -25,19 +25,19 @@ class Checkpoints:
         self._seconds = MOST_SECONDS
 
     def seconds(self) -> float:
-        """Return how long to wait before the next copy."""
+        """Return how long to wait before the next checkpoint."""
         return self._seconds
 
-    async def copy(self) -> None:
-        """Copy what is committed, and wait until the disk has it. Repeating is safe."""
-        copied = await self._thread.run(copy_log)
+    async def make(self) -> None:
+        """Make a checkpoint, and wait until the disk has it. Repeating is safe."""
+        copied = await self._thread.run(checkpoint)
         new = copied - self._copied if copied >= self._copied else copied
         self._copied = copied
         self._seconds = min(MOST_SECONDS, max(LEAST_SECONDS, self._seconds * PAGES / max(1, new)))
 
 
-def copy_log() -> int:
-    """Do so in this thread, and return how many pages of the log are copied."""
+def checkpoint() -> int:
+    """Make a checkpoint; return how many pages of the log are copied. Synchronous."""
     with connection.cursor() as cursor:
         # Passive: it waits for none that reads or writes, and leaves to the next turn what they are using.
         cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")

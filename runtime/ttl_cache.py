@@ -1,5 +1,6 @@
 """A cached value that lives for seconds, or until this process changes its source."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -38,12 +39,13 @@ class TTLCache(Generic[T]):
             self._lock.acquire()
         try:
             entry = self._entry
-            if entry is None or time.monotonic() - entry[0] > self._seconds:
+            age = time.monotonic() - entry[0] if entry else math.inf
+            if entry is None or age > self._seconds:
                 version = self._version
                 entry = self._entry = (time.monotonic(), self._read())
                 if version is not self._version:  # the source changed during the read, so the value may be old
                     self._entry = None
-            elif self._ahead and not self._reads_ahead and time.monotonic() - entry[0] > self._seconds * AHEAD:
+            elif self._ahead and not self._reads_ahead and age > self._seconds * AHEAD:
                 self._reads_ahead = self._ahead(self._read_ahead)
             return entry[1]
         finally:

@@ -114,23 +114,23 @@ def test_each_thread_has_a_connection_of_its_own() -> None:
 
 
 @pytest.mark.usefixtures("database")
-def test_commits_leave_the_copying_of_the_log_to_the_timer(tmp_path: Any) -> None:
+def test_commits_leave_checkpoints_to_the_timer(tmp_path: Any) -> None:
     """The file stays as it is during many commits, and has their pages after the timer's call."""
-    checkpoints.copy_log()
+    checkpoints.checkpoint()
     before = (tmp_path / "rivulet.sqlite3").stat().st_size
     for number in range(20):
         with transaction.atomic():
             Process.objects.bulk_create(Process(id=f"{number}-{row}", pid=1, beat_at=NEVER) for row in range(4_000))
     assert (tmp_path / "rivulet.sqlite3").stat().st_size == before
-    assert checkpoints.copy_log() > SQLITE_PAGES
+    assert checkpoints.checkpoint() > SQLITE_PAGES
     assert (tmp_path / "rivulet.sqlite3").stat().st_size > before + SQLITE_PAGES * PAGE_BYTES
 
 
-async def test_the_log_is_copied_more_often_while_much_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each turn is to copy some thousand pages; a log that begins anew counts from its beginning."""
-    copies, seconds = checkpoints.Checkpoints(DatabaseExecutor(1)), []
+async def test_checkpoints_come_more_often_while_much_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is to copy some thousand pages; a log that begins anew counts from its beginning."""
+    made, seconds = checkpoints.Checkpoints(DatabaseExecutor(1)), []
     for copied in (100, 16_100, 16_100, 2_000, 42_000, -1):
-        monkeypatch.setattr(checkpoints, "copy_log", lambda copied=copied: copied)
-        await copies.copy()
-        seconds.append(copies.seconds())
+        monkeypatch.setattr(checkpoints, "checkpoint", lambda copied=copied: copied)
+        await made.make()
+        seconds.append(made.seconds())
     assert seconds == [2, 0.5, 2, 2, 0.2, 2]
