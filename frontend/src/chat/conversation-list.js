@@ -53,8 +53,10 @@ export class ConversationList {
    * @type {string | null}
    */
   #nextListedPage = null;
-  /** Counts what this page has changed itself: a list that was read before a change is not shown after it. */
+  /** Counts what has changed: a list that was read before a change is not shown after it. */
   #changes = 0;
+  /** @type {Promise<void> | null} */
+  #refreshing = null;
 
   /**
    * @param {Id | null} currentId the open conversation
@@ -105,12 +107,27 @@ export class ConversationList {
 
   /** Shows the titles and the order of the newest conversations as they are stored, unless a search is shown. */
   async refresh() {
-    for (let isStale = true; isStale && !this.#listedRows;) {
+    if (this.#listedRows) return;
+    this.#changes += 1; // a refresh that runs already reads again
+    this.#refreshing ??= this.#refreshOnce().finally(() => (this.#refreshing = null));
+    await this.#refreshing;
+  }
+
+  async #refreshOnce() {
+    const { results, next } = await this.#read("/api/conversations/");
+    if (!this.#listedRows) this.#showNewest(results, next !== null);
+  }
+
+  /**
+   * Reads a page of the list, and reads it again if something has changed meanwhile.
+   * @param {string} url
+   * @returns {Promise<ListPage<Conversation>>}
+   */
+  async #read(url) {
+    for (;;) {
       const changes = this.#changes;
-      /** @type {ListPage<Conversation>} */
-      const { results, next } = await call("GET", "/api/conversations/");
-      isStale = changes !== this.#changes;
-      if (!isStale && !this.#listedRows) this.#showNewest(results, next !== null);
+      const page = await call("GET", url);
+      if (changes === this.#changes) return page;
     }
   }
 
@@ -237,8 +254,7 @@ export class ConversationList {
     await this.attempt(async () => {
       // A page may hold nothing new, because conversations move to the top while the list is shown.
       for (let added = 0; this.#nextPage && !added;) {
-        /** @type {ListPage<Conversation>} */
-        const page = await call("GET", this.#nextPage);
+        const page = await this.#read(this.#nextPage);
         const fresh = page.results.filter(({ id }) => !this.#shownRow(id));
         const rows = await this.#createFound(fresh, this.#searchField.value.trim());
         this.#list.append(...rows);
@@ -257,7 +273,7 @@ export class ConversationList {
     const isOutdated = () => this.#searchField.value.trim() !== query || this.isArchiveShown !== archived;
     return this.attempt(async () => {
       /** @type {ListPage<Conversation> | null} */
-      const page = await call("GET", `/api/conversations/?${parameters}`).catch((error) => {
+      const page = await this.#read(`/api/conversations/?${parameters}`).catch((error) => {
         if (isOutdated()) return null; // the server refuses a search that a newer one replaces
         throw error;
       });
