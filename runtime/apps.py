@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, cast
 from django.apps import AppConfig, apps
 from django.conf import LazySettings, settings
 from django.db import connection
+from django.db.backends.signals import connection_created
 
 from runtime import logs
 
@@ -27,6 +28,7 @@ class RuntimeConfig(AppConfig):
         from runtime.pubsub import Broker  # noqa: PLC0415
         from runtime.read_replica import ReadReplica  # noqa: PLC0415
         from runtime.redis_clients import PROBE_SECONDS, RedisClients  # noqa: PLC0415
+        from runtime.statement_limit import count_cut_offs  # noqa: PLC0415
         from runtime.tasks import Drain  # noqa: PLC0415
         from runtime.writer import Writer  # noqa: PLC0415
 
@@ -34,6 +36,7 @@ class RuntimeConfig(AppConfig):
         # Settings have no methods to hide, for which Django looks in Python at each read of one.
         LazySettings.__getattribute__ = object.__getattribute__  # type: ignore[method-assign]
         keep_connections_by_thread()
+        connection_created.connect(count_cut_offs)
         self.database = DatabaseExecutor()
         self.writer = Writer(self.database)
         self.process = ServingProcess(self.database)

@@ -4,9 +4,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import DEFAULT_DB_ALIAS, InternalError, OperationalError, connection, connections, transaction
+
+if TYPE_CHECKING:
+    from psycopg.errors import Diagnostic
 
 # SQLite instructions between two looks at the clock: a few microseconds of work, unless a row holds megabytes.
 INSTRUCTIONS = 1_000
@@ -59,6 +62,26 @@ def was_interrupted(error: OperationalError) -> bool:
 def was_cut_off(error: InternalError) -> bool:
     """Return whether PostgreSQL ended the connection because this process stood still within a transaction."""
     return getattr(error.__cause__, "sqlstate", "") == IDLE_TOO_LONG
+
+
+def count_cut_offs(*, connection: Any, **_signal: Any) -> None:
+    """Prepare a new connection for `cut_offs_unread`; a receiver of Django's signal."""
+
+    def note(diagnostic: "Diagnostic") -> None:
+        if diagnostic.sqlstate == IDLE_TOO_LONG:
+            connection.cut_offs_unread = cut_offs_unread(connection) + 1
+
+    if connection.vendor == "postgresql":
+        connection.connection.add_notice_handler(note)
+
+
+def cut_offs_unread(connection: Any) -> int:
+    """Return how often PostgreSQL ended this connection as in `was_cut_off`, while the error said only that it is lost.
+
+    A process that stood still while it waited for a reply reads that and the error of the cut-off together, and libpq
+    takes the latter for a notice.
+    """
+    return int(vars(connection).get("cut_offs_unread", 0))
 
 
 class Interruptible:

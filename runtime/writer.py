@@ -15,10 +15,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from django.db import Error, IntegrityError, InternalError, OperationalError, close_old_connections, transaction
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    Error,
+    IntegrityError,
+    InternalError,
+    OperationalError,
+    close_old_connections,
+    connections,
+    transaction,
+)
 
 from runtime.executor import DatabaseExecutor
-from runtime.statement_limit import was_cut_off
+from runtime.statement_limit import cut_offs_unread, was_cut_off
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -172,11 +181,14 @@ def _within(write: Write, *, savepoint: bool) -> Outcome:
 
 def _alone(write: Write, *, again: bool = False) -> Outcome:
     """Run a write in a transaction of its own."""
+    connection = connections[DEFAULT_DB_ALIAS]
+    before = cut_offs_unread(connection)
     try:
         if again:
             close_old_connections()  # the connection may be what failed
         return Outcome(write, write.function(savepoint=True))
     except Exception as error:  # noqa: BLE001 - its caller gets it
-        if isinstance(error, InternalError) and was_cut_off(error) and not again:
+        cut_off = isinstance(error, InternalError) and was_cut_off(error)
+        if not again and (cut_off or cut_offs_unread(connection) > before):
             return _alone(write, again=True)  # nothing of it is stored
         return Outcome(write, error=error)

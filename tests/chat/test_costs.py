@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import orjson
@@ -156,7 +156,9 @@ def token() -> str:
 
 
 @pytest.fixture
-async def client(token: str) -> AsyncIterator[Client]:
+async def client(token: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
+    """The application, which keeps its tables however long a test takes: reading them is not a completion's cost."""
+    monkeypatch.setattr("runtime.ttl_cache.time", SimpleNamespace(monotonic=lambda: 0.0))
     yield Client(token)
     await runtime().process.stop()
     await asyncio.to_thread(database.close)

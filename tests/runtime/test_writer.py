@@ -262,22 +262,45 @@ async def test_a_locked_database_refuses_all_at_once(tmp_path: Path, django_db_b
         assert await threads.run(names) == {"0", "1"}
 
 
-async def test_a_write_that_stood_still_is_written_again(postgres: servers.Postgres, django_db_blocker: Any) -> None:
-    """PostgreSQL ends a transaction that has nothing to do for too long, as after a pause of the whole process."""
-    url, ended = postgres.migrated_database(), []
+@pytest.mark.parametrize("read", [True, False], ids=["reply read", "reply unread"])
+async def test_a_write_that_stood_still_is_written_again(
+    postgres: servers.Postgres, django_db_blocker: Any, read: bool
+) -> None:
+    """PostgreSQL ends a transaction that has nothing to do for too long, as after a pause of the whole process.
+
+    The pause may begin before or after the process reads the reply to its last statement.
+    """
+    url, ended = postgres.migrated_database(), list[int]()
 
     def write(*, savepoint: bool = True) -> None:
-        with transaction.atomic(savepoint=savepoint), connection.cursor() as cursor:
+        with transaction.atomic(savepoint=savepoint):
             if not ended:
-                cursor.execute(
-                    "SELECT pg_backend_pid(), set_config('idle_in_transaction_session_timeout', '1ms', false)"
-                )
-                ended.append(cursor.fetchone()[0])
-                with psycopg.connect(url, autocommit=True) as other:
-                    while other.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", ended).fetchone():
-                        pass
+                ended.append(_stand_still(url, read=read))
             Process.objects.create(id="late", pid=1, beat_at=Now())
 
     async with one_thread(url, django_db_blocker) as executor:
         await Writer(executor).run((NO_USER, 0), write)
         assert await executor.run(Process.objects.filter(id="late").count) == 1
+
+
+def _stand_still(url: str, *, read: bool) -> int:
+    """Execute a statement and wait until PostgreSQL has ended the connection; return its process's id."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        backend: int = cursor.fetchone()[0]
+    raw = connection.connection.pgconn
+    raw.send_query(b"SELECT set_config('idle_in_transaction_session_timeout', '1ms', false)")
+    raw.flush()
+    if read:
+        _read_reply(raw)
+    with psycopg.connect(url, autocommit=True) as other:
+        while other.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [backend]).fetchone():
+            pass
+    if not read:
+        _read_reply(raw)
+    return backend
+
+
+def _read_reply(raw: Any) -> None:
+    while raw.get_result():
+        pass
