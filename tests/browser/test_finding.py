@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from playwright.sync_api import APIResponse, Page, Route, expect
 
 from tests.browser.conftest import Regular, Visit
@@ -248,7 +249,8 @@ def test_a_stale_tab_does_not_branch_off(visit: Visit, regular: Regular) -> None
     assert [message["parent"] for message in messages] == [None, *(message["id"] for message in messages[:-1])]
 
 
-def test_a_list_that_was_read_before_a_deletion_is_read_again(visitor: Visitor) -> None:
+@pytest.mark.parametrize("asked", ["newest", "search"])
+def test_a_list_that_was_read_before_a_deletion_is_read_again(visitor: Visitor, asked: str) -> None:
     """A deleted conversation does not come back when the list arrives that was asked for before."""
     page = visitor.page
     visitor.answer("deleted meanwhile", "echo")
@@ -260,8 +262,11 @@ def test_a_list_that_was_read_before_a_deletion_is_read_again(visitor: Visitor) 
         while len(held) < count:
             page.wait_for_timeout(10)
 
-    page.route("**/api/conversations/", lambda route: held.append((route, route.fetch())))
-    page.evaluate("() => new BroadcastChannel('rivulet-conversations').postMessage({ conversation: null })")
+    page.route(re.compile(r"/api/conversations/(\?|$)"), lambda route: held.append((route, route.fetch())))
+    if asked == "search":
+        page.get_by_role("searchbox").fill("deleted meanwhile")
+    else:
+        page.evaluate("() => new BroadcastChannel('rivulet-conversations').postMessage({ conversation: null })")
     wait_for_list(1)
     row = page.locator("#conversations > [data-id]", has_text="deleted meanwhile")
     row.hover()
