@@ -76,10 +76,10 @@ def count_cut_offs(*, connection: Any, **_signal: Any) -> None:
 
 
 def cut_offs_unread(connection: Any) -> int:
-    """Return how often PostgreSQL ended this connection as in `was_cut_off`, while the error said only that it is lost.
+    """Return how often this thread got the error of `was_cut_off` as a notice.
 
-    A process that stood still while it waited for a reply reads that and the error of the cut-off together, and libpq
-    takes the latter for a notice.
+    A process that stood still while it waited for a reply reads that and the error together, and libpq takes the error
+    for a notice. The next statement then fails with an error that says only that the connection is lost.
     """
     return int(vars(connection).get("cut_offs_unread", 0))
 
