@@ -15,6 +15,7 @@ from chat.apps import chat
 from chat.screening import folding, limits
 from chat.screening.expressions import Expression, NotAnExpression, compiled
 from chat.screening.kinds import expression_of
+from runtime import fast_sql
 
 # Characters of a word or phrase at most. It bounds the text that a stream holds back.
 MOST_CHARS = 32
@@ -36,7 +37,8 @@ class ListVersion(models.Model):
 
     @classmethod
     def current(cls) -> int:
-        return cls.objects.filter(pk=1).values_list("number", flat=True).first() or 0
+        row = fast_sql.read(cls, 1)  # each process asks every second
+        return row.number if row else 0
 
     @classmethod
     def increment(cls) -> None:
