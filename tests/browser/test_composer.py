@@ -1,6 +1,8 @@
 """Writing a prompt: keys, input methods, and refusals that lose nothing."""
 
-from playwright.sync_api import Page, expect
+import re
+
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Regular, Visit
 from tests.browser.visitor import Visitor, part, write_instructions
@@ -58,6 +60,24 @@ def test_while_an_answer_runs(visitor: Visitor) -> None:
     expect(visitor.page.locator(".prompt")).to_have_count(1)
     visitor.page.reload()
     expect(visitor.page.locator("#prompt")).to_have_value("the next question")
+
+
+def test_a_prompt_that_is_written_before_the_conversation_begins(visitor: Visitor) -> None:
+    """The next prompt belongs to the conversation that begins while it is written, and to no other one."""
+    page, held = visitor.page, list[Route]()
+    page.route("**/api/chat/", lambda route: held.append(route))
+    visitor.ask("hello", "echo")
+    page.fill("#prompt", "the next question")
+    while not held:
+        page.wait_for_timeout(10)
+    held[0].continue_()
+    visitor.wait_for_end()
+    page.reload()
+    expect(page).to_have_url(re.compile("/c/"))
+    expect(page.locator("#prompt")).to_have_value("the next question")
+    page.goto("/")
+    visitor.wait_for_page()
+    expect(page.locator("#prompt")).to_have_value("")
 
 
 def test_quota_exhausted(visit: Visit, mortal: Product) -> None:

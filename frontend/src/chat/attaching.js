@@ -3,6 +3,7 @@
 import { byId } from "../dom.js";
 import { loadOnce } from "../load-once.js";
 /** @import { Attachment, ChatModel } from "../types.js" */
+/** @import { TabDraft } from "./tab-draft.js" */
 /** @import { UploadList } from "./upload-list.js" */
 
 /** Milliseconds after the last sign of files over the page at which the drop area goes: browsers send one each 350. */
@@ -10,25 +11,25 @@ const DRAG_END_MS = 500;
 
 export class Attaching {
   #onChange;
-  #draftKey;
+  #draft;
   /** @type {UploadList | null} */
   #list = null;
   /** @type {ChatModel | undefined} */
   #model;
   #load = loadOnce(async () => {
     const { UploadList } = await import("./upload-list.js");
-    this.#list = new UploadList(this.#draftKey, this.#onChange);
+    this.#list = new UploadList(this.#draft, this.#onChange);
     this.#list.model = this.#model;
     return this.#list;
   });
 
   /**
    * @param {object} options
-   * @param {() => string} options.draftKey where the tab keeps what is attached, until it is sent
+   * @param {TabDraft} options.draft where the tab keeps what is attached, until it is sent
    * @param {() => void} options.onChange called when the prompt may be sent, or may not any more
    */
-  constructor({ draftKey, onChange }) {
-    this.#draftKey = draftKey;
+  constructor({ draft, onChange }) {
+    this.#draft = draft;
     this.#onChange = onChange;
     // The page of a guest has no fields for files.
     if (!document.getElementById("attach-files")) return;
@@ -45,7 +46,7 @@ export class Attaching {
     }
     byId("prompt").addEventListener("paste", (event) => this.#paste(/** @type {ClipboardEvent} */ (event)));
     this.#acceptDrops();
-    if (sessionStorage.getItem(draftKey())) this.#load();
+    if (draft.text) this.#load();
   }
 
   /** Whether the prompt must not be sent as it is. */

@@ -2,6 +2,7 @@
 import { byId, find, part } from "../dom.js";
 import { Attaching } from "./attaching.js";
 import { fitHeight, installSendKey } from "./prompt-field.js";
+import { TabDraft } from "./tab-draft.js";
 /** @import { Attachment, ChatModel, Id } from "../types.js" */
 
 export class Composer {
@@ -15,7 +16,8 @@ export class Composer {
   /** Whether a prompt waits for its files. */
   #waits = false;
   #attaching;
-  #userId;
+  #draft;
+  #attached;
 
   /**
    * @param {object} options
@@ -25,7 +27,8 @@ export class Composer {
    * @param {(slug: string) => void} options.onModel
    */
   constructor({ userId, onSend, onStop, onModel }) {
-    this.#userId = userId;
+    this.#draft = new TabDraft(`draft:${userId}`);
+    this.#attached = new TabDraft(`attached:draft:${userId}`);
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#submit(onSend);
@@ -37,8 +40,8 @@ export class Composer {
       onStop();
     });
     this.#modelChoice.addEventListener("change", () => onModel(this.model));
-    if (!this.#field.value) this.#field.value = sessionStorage.getItem(this.#draftKey) ?? "";
-    this.#attaching = new Attaching({ draftKey: () => this.#attachedKey, onChange: () => this.#update() });
+    if (!this.#field.value) this.#field.value = this.#draft.text;
+    this.#attaching = new Attaching({ draft: this.#attached, onChange: () => this.#update() });
     this.#update();
   }
 
@@ -102,8 +105,8 @@ export class Composer {
    */
   keepDraft(prompt, attachments) {
     if (this.#field.value) return;
-    sessionStorage.setItem(this.#draftKey, prompt);
-    if (attachments.length) sessionStorage.setItem(this.#attachedKey, JSON.stringify(attachments));
+    this.#draft.text = prompt;
+    if (attachments.length) this.#attached.text = JSON.stringify(attachments);
   }
 
   focus() {
@@ -131,19 +134,16 @@ export class Composer {
     this.#stopButton.disabled = false;
   }
 
-  get #draftKey() {
-    return `draft:${this.#userId}:${location.pathname}`;
-  }
-
-  get #attachedKey() {
-    return `attached:${this.#draftKey}`;
+  /** The page has got the address of the conversation that its first prompt began. */
+  followAddress() {
+    this.#draft.follow();
+    this.#attached.follow();
   }
 
   #update() {
     const isReady = !this.#running && !this.#waits && !this.#attaching?.blocks;
     this.#sendButton.disabled = !isReady || !(this.#field.value.trim() || this.#attaching?.hasFiles);
     fitHeight(this.#field);
-    if (this.#field.value) sessionStorage.setItem(this.#draftKey, this.#field.value);
-    else sessionStorage.removeItem(this.#draftKey);
+    this.#draft.text = this.#field.value;
   }
 }

@@ -4,6 +4,7 @@ import { byId, fromTemplate, part } from "../dom.js";
 import { text } from "../translations.js";
 import { contentUrl } from "./attachments.js";
 /** @import { Attachment, ChatModel } from "../types.js" */
+/** @import { TabDraft } from "./tab-draft.js" */
 
 /** Attachments that a prompt may have. */
 const MOST_ATTACHMENTS = 10;
@@ -112,17 +113,17 @@ export class UploadList {
   #model;
   /** @type {(() => void)[]} */
   #waiting = [];
-  #draftKey;
+  #draft;
   #onChange;
 
   /**
-   * @param {() => string} draftKey
+   * @param {TabDraft} draft
    * @param {() => void} onChange
    */
-  constructor(draftKey, onChange) {
-    this.#draftKey = draftKey;
+  constructor(draft, onChange) {
+    this.#draft = draft;
     this.#onChange = onChange;
-    this.restore(JSON.parse(sessionStorage.getItem(draftKey()) ?? "[]"));
+    this.restore(JSON.parse(draft.text || "[]"));
   }
 
   get blocks() {
@@ -212,8 +213,7 @@ export class UploadList {
     const title = this.#model?.title ?? "";
     this.#note.textContent = this.#modelTakesThem ? "" : text("noImages", { model: title });
     const ready = this.#uploads.flatMap(({ attachment }) => attachment ?? []);
-    if (ready.length) sessionStorage.setItem(this.#draftKey(), JSON.stringify(ready));
-    else sessionStorage.removeItem(this.#draftKey());
+    this.#draft.text = ready.length ? JSON.stringify(ready) : "";
     if (!this.#uploads.some(({ pending }) => pending)) for (const resolve of this.#waiting.splice(0)) resolve();
     this.#onChange();
   }

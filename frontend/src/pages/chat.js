@@ -189,6 +189,7 @@ class ChatPage {
     const isNew = conversation !== this.#branch.conversationId;
     // `?message=` chose a branch that the new generation has left.
     if (isNew || location.search) this.#temporary.showAddress(`/c/${conversation}/`);
+    this.#composer.followAddress();
     if (!isNew) {
       this.#conversations.moveCurrentUp();
       return;
