@@ -1,4 +1,4 @@
-"""Bound the time of reading statements, and interrupt one from another thread."""
+"""Bound reading statements in time, interrupt one from another thread, notice what PostgreSQL ended."""
 
 import threading
 import time
