@@ -8,6 +8,7 @@ from django.db import connection
 from django.db.backends.signals import connection_created
 
 from runtime import logs
+from runtime.statement_limit import count_cut_offs
 
 if TYPE_CHECKING:
     from runtime.tracing import Tracing
@@ -28,7 +29,6 @@ class RuntimeConfig(AppConfig):
         from runtime.pubsub import Broker  # noqa: PLC0415
         from runtime.read_replica import ReadReplica  # noqa: PLC0415
         from runtime.redis_clients import PROBE_SECONDS, RedisClients  # noqa: PLC0415
-        from runtime.statement_limit import count_cut_offs  # noqa: PLC0415
         from runtime.tasks import Drain  # noqa: PLC0415
         from runtime.writer import Writer  # noqa: PLC0415
 
