@@ -148,7 +148,7 @@ def _together(writes: list[Write], *, savepoint: bool) -> list[Outcome]:
 
     The list is empty when nothing is stored and one of the writes is the reason.
     """
-    stage = "begin"
+    stage, unread = "begin", cut_offs_unread(connections[DEFAULT_DB_ALIAS])
     try:
         with transaction.atomic():
             stage = "writes"
@@ -156,7 +156,9 @@ def _together(writes: list[Write], *, savepoint: bool) -> list[Outcome]:
             _require_commit()
             stage = "commit"
     except Exception as error:  # noqa: BLE001 - the callers get it
-        if stage == "writes" or (stage == "commit" and isinstance(error, IntegrityError)):
+        if stage == "writes" or (
+            stage == "commit" and (isinstance(error, IntegrityError) or _was_cut_off(error, unread))
+        ):
             return []
         # The database is locked or away; or lost at the commit, so that running them again might store them twice.
         return [Outcome(write, error=error) for write in writes]
@@ -181,14 +183,22 @@ def _within(write: Write, *, savepoint: bool) -> Outcome:
 
 def _alone(write: Write, *, again: bool = False) -> Outcome:
     """Run a write in a transaction of its own."""
-    connection = connections[DEFAULT_DB_ALIAS]
-    before = cut_offs_unread(connection)
+    unread = cut_offs_unread(connections[DEFAULT_DB_ALIAS])
     try:
         if again:
             close_old_connections()  # the connection may be what failed
         return Outcome(write, write.function(savepoint=True))
     except Exception as error:  # noqa: BLE001 - its caller gets it
-        cut_off = isinstance(error, InternalError) and was_cut_off(error)
-        if not again and (cut_off or cut_offs_unread(connection) > before):
-            return _alone(write, again=True)  # nothing of it is stored
+        if not again and _was_cut_off(error, unread):
+            return _alone(write, again=True)
         return Outcome(write, error=error)
+
+
+def _was_cut_off(error: Exception, unread: int) -> bool:
+    """Return whether PostgreSQL ended the transaction, so that nothing of it is stored.
+
+    `unread` is what `cut_offs_unread` returned before it.
+    """
+    if isinstance(error, InternalError) and was_cut_off(error):
+        return True
+    return cut_offs_unread(connections[DEFAULT_DB_ALIAS]) > unread

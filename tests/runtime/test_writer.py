@@ -32,9 +32,11 @@ async def one_thread(database_url: str, blocker: Any) -> AsyncIterator[DatabaseE
     executor, connected = DatabaseExecutor(1), servers.connected(database_url)
     with blocker.unblock():
         await executor.run(connected.__enter__)
-        yield executor
-        await executor.run(connected.__exit__, None, None, None)
-        await asyncio.to_thread(executor.close)
+        try:
+            yield executor
+        finally:
+            await executor.run(connected.__exit__, None, None, None)
+            await asyncio.to_thread(executor.close)
 
 
 @pytest.fixture
@@ -263,24 +265,34 @@ async def test_a_locked_database_refuses_all_at_once(tmp_path: Path, django_db_b
 
 
 @pytest.mark.parametrize("read", [True, False], ids=["reply read", "reply unread"])
+@pytest.mark.parametrize("found", ["by a statement", "by the commit"])
+@pytest.mark.parametrize("count", [1, 2], ids=["alone", "together"])
 async def test_a_write_that_stood_still_is_written_again(
-    postgres: servers.Postgres, django_db_blocker: Any, read: bool
+    postgres: servers.Postgres, django_db_blocker: Any, *, read: bool, found: str, count: int
 ) -> None:
     """PostgreSQL ends a transaction that has nothing to do for too long, as after a pause of the whole process.
 
-    The pause may begin before or after the process reads the reply to its last statement.
+    The pause may begin before or after the process reads the reply to its last statement, be it the last before the
+    commit or not.
     """
     url, ended = postgres.migrated_database(), list[int]()
 
-    def write(*, savepoint: bool = True) -> None:
+    def write(name: str, *, savepoint: bool) -> None:
         with transaction.atomic(savepoint=savepoint):
-            if not ended:
-                ended.append(_stand_still(url, read=read))
-            Process.objects.create(id="late", pid=1, beat_at=Now())
+            if found == "by a statement":
+                stand_still(name)
+            Process.objects.create(id=name, pid=1, beat_at=Now())
+            if found == "by the commit":
+                stand_still(name)
+
+    def stand_still(name: str) -> None:
+        if name == str(count - 1) and not ended:
+            ended.append(_stand_still(url, read=read))
 
     async with one_thread(url, django_db_blocker) as executor:
-        await Writer(executor).run((NO_USER, 0), write)
-        assert await executor.run(Process.objects.filter(id="late").count) == 1
+        assert await write_together(Writer(executor), executor, *[write] * count) == [None] * count
+        assert await executor.run(names) == {str(number) for number in range(count)}
+    assert ended
 
 
 def _stand_still(url: str, *, read: bool) -> int:
