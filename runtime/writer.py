@@ -146,7 +146,8 @@ def _settle(outcomes: list[Outcome]) -> None:
 def _together(writes: list[Write], *, savepoint: bool) -> list[Outcome]:
     """Run the writes in one transaction; return their outcomes after its commit.
 
-    The list is empty when nothing is stored and one of the writes is the reason.
+    The list is empty when nothing is stored and they are to run again: one of them failed, or PostgreSQL ended the
+    transaction because this process stood still.
     """
     stage, unread = "begin", cut_offs_unread(connections[DEFAULT_DB_ALIAS])
     try:
