@@ -157,9 +157,7 @@ def _together(writes: list[Write], *, savepoint: bool) -> list[Outcome]:
             _require_commit()
             stage = "commit"
     except Exception as error:  # noqa: BLE001 - the callers get it
-        if stage == "writes" or (
-            stage == "commit" and (isinstance(error, IntegrityError) or _was_cut_off(error, unread))
-        ):
+        if stage == "writes" or isinstance(error, IntegrityError) or _was_cut_off(error, unread):
             return []
         # The database is locked or away; or lost at the commit, so that running them again might store them twice.
         return [Outcome(write, error=error) for write in writes]
