@@ -7,8 +7,13 @@ from django.conf import LazySettings, settings
 from django.db import connection
 from django.db.backends.signals import connection_created
 
-from runtime import logs
+from runtime import huge_pages, logs, metrics
+from runtime.checkpoints import Checkpoints
+from runtime.executor import DatabaseExecutor, keep_connections_by_thread
+from runtime.read_replica import ReadReplica
 from runtime.statement_limit import count_cut_offs
+from runtime.tasks import Drain
+from runtime.writer import Writer
 
 if TYPE_CHECKING:
     from runtime.tracing import Tracing
@@ -21,16 +26,10 @@ class RuntimeConfig(AppConfig):
     verbose_name = "Runtime"
 
     def ready(self) -> None:
-        # Models may only be imported once all apps are loaded, and `process` has one.
-        from runtime import huge_pages, metrics  # noqa: PLC0415
-        from runtime.checkpoints import Checkpoints  # noqa: PLC0415
-        from runtime.executor import DatabaseExecutor, keep_connections_by_thread  # noqa: PLC0415
+        # Models may only be imported once all apps are loaded. `process` has one, and the others import it.
         from runtime.process import ServingProcess  # noqa: PLC0415
         from runtime.pubsub import Broker  # noqa: PLC0415
-        from runtime.read_replica import ReadReplica  # noqa: PLC0415
         from runtime.redis_clients import PROBE_SECONDS, RedisClients  # noqa: PLC0415
-        from runtime.tasks import Drain  # noqa: PLC0415
-        from runtime.writer import Writer  # noqa: PLC0415
 
         logs.configure("DEBUG" if settings.DEBUG else "INFO")
         # Settings have no methods to hide, for which Django looks in Python at each read of one.
